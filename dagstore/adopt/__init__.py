@@ -1,0 +1,5 @@
+"""Composition of experiments: pure functions from trees and contents to a tree and its decisions."""
+
+from dagstore.adopt.compose import Composition, Donor, compose
+
+__all__ = ["Composition", "Donor", "compose"]

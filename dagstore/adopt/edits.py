@@ -1,0 +1,197 @@
+"""The cuts of one donor carried over to the primary's lines, and where the primary stands against them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from dagstore.adopt.cuts import Cut, cuts
+from dagstore.adopt.outline import Text
+from dagstore.ids import NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """`new` in place of the primary's lines `start:end`, as `origin` wants it.
+
+    `against` marks both sides of a place that the primary changed by itself; the primary's side puts there what
+    there is. `adds` marks a named statement that the donor's base does not know. `beside` marks an insertion
+    where the primary inserted as well. `reach` are the lines of the hunk it was cut from. `rank` orders the
+    edits of one origin, `nth` its equal insertions at one point.
+    """
+
+    start: int
+    end: int
+    new: tuple[bytes, ...]
+    origin: NodeId
+    name: str = ""
+    against: bool = False
+    adds: bool = False
+    beside: bool = False
+    reach: tuple[int, int] = (0, 0)
+    rank: int = 0
+    nth: int = 0
+
+    @property
+    def depth(self) -> int:
+        """How far the first line that is not blank is indented."""
+        line = next((line for line in self.new if line.strip()), b"")
+        return len(line) - len(line.lstrip(b" \t"))
+
+    @property
+    def point(self) -> bool:
+        return self.start == self.end
+
+    def overlaps(self, other: "Edit") -> bool:
+        """Whether both change a line, or one inserts inside of what the other changes."""
+        return self.start < other.end and other.start < self.end
+
+    @property
+    def change(self) -> tuple[int, int, tuple[bytes, ...], int]:
+        """What is the same in the edits of two parents that agree."""
+        return self.start, self.end, self.new, self.nth
+
+    def clashes(self, other: "Edit") -> bool:
+        """Whether only one of the two can be made."""
+        if self.change == other.change:
+            return False
+        if self.point and other.point:
+            rivals = bool(self.name) or (self.against and other.against)
+            return self.start == other.start and self.name == other.name and rivals
+        return self.overlaps(other)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fork:
+    """The primary and a donor over their common base."""
+
+    base: Text
+    primary: Text
+    primary_id: NodeId
+    origin: NodeId
+
+
+def edits_onto(primary: Text, primary_id: NodeId, base: Text, donor: Text, origin: NodeId) -> list[Edit]:
+    """What the donor changed in `base`, in the primary's lines and in order.
+
+    Where the primary changed the same lines, its own edit stands beside the donor's.
+    """
+    fork = _Fork(base, primary, primary_id, origin)
+    theirs = cuts(base, donor)
+    ours = [] if base.data == primary.data else cuts(base, primary)
+    placed = [pair for cluster in _clusters(ours, theirs) for pair in _placed(fork, *cluster)]
+    edits = _reaching([(number, replace(edit, rank=rank)) for rank, (number, edit) in enumerate(placed)])
+    return _meeting_additions(fork, ours, edits) if ours else edits
+
+
+def _clusters(ours: Sequence[Cut], theirs: Sequence[Cut]) -> Iterator[tuple[int, list[Cut], list[Cut]]]:
+    """Cuts that overlap in the base, together, with how far the primary's lines have moved before them."""
+    tagged = [(cut.start, cut.end, side, cut) for side, some in enumerate((ours, theirs)) for cut in some]
+    tagged.sort(key=lambda item: item[:3])
+    shift = end = 0
+    sides: tuple[list[Cut], list[Cut]] = ([], [])
+    for start, stop, side, cut in tagged:
+        if start >= end and any(sides):
+            yield shift, *sides
+            shift += sum(cut.growth for cut in sides[0])
+            sides = ([], [])
+        # A point at the very start of the file opens a cluster like any other.
+        end = max(end, stop)
+        sides[side].append(cut)
+    if any(sides):
+        yield shift, *sides
+
+
+def _placed(fork: _Fork, shift: int, ours: list[Cut], theirs: list[Cut]) -> Iterator[tuple[int, Edit]]:
+    """Edits with the number of the hunk they were cut from; -1 for the primary's own."""
+    if not theirs:
+        return
+    if ours:
+        yield from _contest(fork, shift, ours, theirs)
+        return
+    for cut in theirs:
+        adds = bool(cut.name) and cut.start == cut.end and cut.name not in fork.base.outline.names
+        yield cut.hunk, Edit(cut.start + shift, cut.end + shift, cut.new, fork.origin, cut.name, adds=adds)
+
+
+def _contest(fork: _Fork, shift: int, ours: list[Cut], theirs: list[Cut]) -> Iterator[tuple[int, Edit]]:
+    first = min(cut.start for cut in ours + theirs)
+    last = max(cut.end for cut in ours + theirs)
+    start, end = first + shift, last + shift + sum(cut.growth for cut in ours)
+    name = fork.base.outline.around(first, last)
+    wish = applied(fork.base.lines, first, last, [(cut.start, cut.end, cut.new) for cut in theirs])
+    yield -1, Edit(start, end, tuple(fork.primary.lines[start:end]), fork.primary_id, name, against=True)
+    yield theirs[0].hunk, Edit(start, end, wish, fork.origin, name, against=True)
+
+
+def applied(
+    lines: Sequence[bytes], first: int, last: int, changes: Sequence[tuple[int, int, tuple[bytes, ...]]]
+) -> tuple[bytes, ...]:
+    """The lines `first:last` with disjoint, ordered changes made."""
+    out: list[bytes] = []
+    at = first
+    for start, end, new in changes:
+        out += lines[at:start]
+        out += new
+        at = end
+    return (*out, *lines[at:last])
+
+
+def _reaching(numbered: Sequence[tuple[int, Edit]]) -> list[Edit]:
+    reach: dict[int, tuple[int, int]] = {}
+    for number, edit in numbered:
+        first, last = reach.get(number, (edit.start, edit.end))
+        reach[number] = (min(first, edit.start), max(last, edit.end))
+    own = [(edit.start, edit.end) if number < 0 else reach[number] for number, edit in numbered]
+    return [replace(edit, reach=extent) for (_, edit), extent in zip(numbered, own, strict=True)]
+
+
+def _meeting_additions(fork: _Fork, ours: Sequence[Cut], edits: list[Edit]) -> list[Edit]:
+    """Insertions brought to where the primary inserted the same name or the same lines."""
+    added = [cut for cut in ours if cut.start == cut.end]
+    by_name = {cut.name: cut for cut in added}
+    inserted = _inserted(added)
+    out: list[Edit] = []
+    for edit in edits:
+        target = _counterpart(fork, by_name, inserted, edit)
+        if target and not any(_touches(other, *target) for other in edits if other is not edit):
+            out += _opposed(fork, edit, *target)
+        else:
+            out.append(replace(edit, beside=edit.point and edit.start in inserted))
+    return out
+
+
+def _inserted(added: Sequence[Cut]) -> dict[int, tuple[bytes, ...]]:
+    """All lines that the primary inserted up to a point, by that point: pieces of one insertion follow each other."""
+    out: dict[int, tuple[bytes, ...]] = {}
+    for cut in added:
+        out[cut.at + len(cut.new)] = out.get(cut.at, ()) + cut.new
+    return out
+
+
+def _counterpart(
+    fork: _Fork, by_name: dict[str, Cut], inserted: dict[int, tuple[bytes, ...]], edit: Edit
+) -> tuple[int, int] | None:
+    """The primary's lines that answer an insertion: the same new name, else the same lines at the same point."""
+    if edit.against or not edit.point:
+        return None
+    if edit.adds and edit.name in fork.primary.outline.names:
+        if cut := by_name.get(edit.name):
+            return cut.at, cut.at + len(cut.new)
+        span = fork.primary.outline.names[edit.name]
+        return span.start, span.end
+    present = inserted.get(edit.start, ())
+    length = len(edit.new)
+    for offset in range(len(present) - length + 1):
+        if present[offset] == edit.new[0] and present[offset : offset + length] == edit.new:
+            start = edit.start - len(present) + offset
+            return start, start + length
+    return None
+
+
+def _touches(edit: Edit, start: int, end: int) -> bool:
+    return edit.start < end and start < edit.end
+
+
+def _opposed(fork: _Fork, edit: Edit, start: int, end: int) -> list[Edit]:
+    mine = tuple(fork.primary.lines[start:end])
+    moved = replace(edit, start=start, end=end, against=True, adds=False, reach=(start, end))
+    return [replace(moved, new=mine, origin=fork.primary_id), moved]

@@ -1,0 +1,126 @@
+"""What every part of the store stands on: the storage, the objects in it, the folder, the clock and chance."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dagstore.errors import BadInput, NotFound
+from dagstore.files import BlobFiles
+from dagstore.ids import Id, NodeId
+from dagstore.index import TREE_NODE, TREE_RUN, add, facts, graph_row
+from dagstore.model import Node, Run, Tree
+from dagstore.objects import NUMBER, Objects, find, id_of
+from dagstore.ranking import Channel, default_channel
+from dagstore.refs import resolve
+from dagstore.storage import Reader, Storage, Writer
+from dagstore.views import Rows, RunView
+
+if TYPE_CHECKING:
+    from dagstore.charter import Charter
+
+Ref = str | NodeId
+
+
+class Base:
+    """Opened storage with typed access; the parts of the store inherit from it."""
+
+    def __init__(
+        self, folder: Path, storage: Storage, clock: Callable[[], float], entropy: Callable[[int], bytes]
+    ) -> None:
+        self.folder = folder
+        self._storage = storage
+        self._clock = clock
+        self._entropy = entropy
+        self._objects = Objects(BlobFiles(folder / "blobs"))
+        self._charters: dict[bytes, Charter] = {}
+
+    @property
+    def root(self) -> Path:
+        """The project directory that the store belongs to."""
+        return self.folder.parent
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+    def _seq(self, txn: Reader, ref: Ref) -> int:
+        if isinstance(ref, NodeId):
+            seq = find(txn, ref)
+            if not seq:
+                raise NotFound(f"no node {ref} in this store", hint="`dag log` lists nodes")
+            return seq
+        return resolve(txn, ref)
+
+    def _id(self, txn: Reader, seq: int) -> NodeId:
+        return NodeId(id_of(txn, seq))
+
+    def _tree(self, txn: Reader, seq: int) -> Tree:
+        """The tree of a node."""
+        tree: Tree = self._objects.load(txn, graph_row(txn, seq).tree)
+        return tree
+
+    def _charter(self, txn: Reader, seq: int) -> "Charter":
+        from dagstore.charter import CHARTER_PATH
+
+        entry = self._tree(txn, seq).by_path().get(CHARTER_PATH)
+        if entry is None:
+            raise NotFound(f"node {self._id(txn, seq)} has no {CHARTER_PATH}", hint="its tree is no project")
+        charter = self._charters.get(entry.blob)
+        if charter is None:
+            charter = self._charters[entry.blob] = charter_of(self._objects.read(txn, entry.blob))
+        return charter
+
+    def _put(self, txn: Writer, value: object, data: bytes, kind: type[Id], base: int = 0) -> tuple[int, bool]:
+        """Store and index one encoded object; its sequence number and whether it is new."""
+        seq, new = self._objects.put(txn, kind, data, base)
+        if new and NUMBER[kind]:
+            add(txn, self._objects, seq, value)
+        return seq, new
+
+    def _first_node(self, txn: Reader, tree: int) -> int:
+        """The oldest node that has this tree."""
+        return next(facts(txn, tree, TREE_NODE))
+
+    def _runs_of_tree(self, txn: Reader, tree: int) -> Rows[RunView]:
+        return Rows(self._run_view(txn, seq) for seq in facts(txn, tree, TREE_RUN))
+
+    def _run_view(self, txn: Reader, seq: int) -> RunView:
+        run: Run = self._objects.load(txn, seq)
+        metric = self._objects.load(txn, find(txn, run.protocol)).metric
+        return RunView(
+            id=id_of(txn, seq),  # type: ignore[arg-type]
+            node=run.node,
+            status=run.status,
+            value=run.metrics.get(metric) if run.status.value == "ok" else None,
+            metrics=run.metrics,
+            seconds=run.seconds,
+            platform=run.platform,
+            protocol=run.protocol,
+            metric=metric,
+            seed=run.seed,
+            runner=run.runner,
+            started=run.started,
+            exit_code=run.exit_code,
+            reason=run.reason,
+            environment=run.environment,
+            artifacts=run.artifacts,
+        )
+
+    def _channel(self, txn: Reader, platform: str | None = None) -> Channel | None:
+        return default_channel(txn, platform)
+
+    def _node(self, txn: Reader, seq: int) -> Node:
+        node: Node = self._objects.load(txn, seq)
+        return node
+
+    def _ids(self, txn: Reader, seqs: Iterable[int]) -> tuple[NodeId, ...]:
+        return tuple(sorted(self._id(txn, seq) for seq in seqs))
+
+
+def charter_of(data: bytes) -> "Charter":
+    """The charter in the bytes of a `dag.toml`."""
+    from dagstore.charter import CHARTER_PATH, parse_charter
+
+    try:
+        return parse_charter(data.decode())
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{CHARTER_PATH} is not UTF-8: {error}") from None

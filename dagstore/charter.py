@@ -1,0 +1,351 @@
+"""The charter: what an experiment is, how it is measured and which files it may touch, as text and as a value.
+
+Its text is `dag.toml` in the tree. Durations are `"5m"`, `"1h30m"`, `"250ms"` or a number of seconds; sizes are
+`"10MiB"`, `"64MB"` or a number of bytes; globs are written as in `.gitignore` (see `globs`), relative to the tree.
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+from dagstore.errors import BadInput
+from dagstore.globs import Glob, covers, parse_glob, parse_globs
+from dagstore.model import Direction, Protocol, Tree
+from dagstore.paths import fold
+
+CHARTER_PATH = "dag.toml"
+SANDBOXES = ("auto", "required", "none")
+DEFAULT_BUDGET = 300.0
+MAX_SECONDS = 100 * 365 * 86400.0
+"""The longest duration; what is longer overflows the timers of the operating system."""
+
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+_NUMBER = r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
+_DURATION = re.compile(r"\s*".join(rf"(?:{_NUMBER}\s*{unit})?" for unit in ("d", "h", "m(?!s)", "s", "ms")))
+_SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_SIZES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Charter:
+    """The rules of one question. `budget` and `grace` in seconds, the limits in bytes.
+
+    `file_limit` is the largest file that a tree may hold, `log_limit` how much of an experiment's output is kept.
+    """
+
+    command: str
+    metric: str
+    direction: Direction
+    budget: float = DEFAULT_BUDGET
+    grace: float = 60.0
+    editable: tuple[str, ...] = ()
+    locked: tuple[str, ...] = ()
+    fingerprint: str = ""
+    preload: tuple[str, ...] = ()
+    sandbox: str = "auto"
+    file_limit: int = 10 * 2**20
+    log_limit: int = 64 * 2**20
+
+    def is_locked(self, path: str) -> bool:
+        """Whether `path` may not change; always true of the charter itself, in any spelling of its case."""
+        return fold(path) == CHARTER_PATH or glob_match(self.locked, path)
+
+    def is_editable(self, path: str) -> bool:
+        """Whether `path` is meant to change. What is locked is not, whatever `editable` says."""
+        return not self.is_locked(path) and glob_match(self.editable, path)
+
+
+def make_protocol(charter: Charter, tree: Tree, fingerprint: str) -> Protocol:
+    """What makes runs of `tree` comparable; `fingerprint` is the output of the command of that name.
+
+    The charter's own entry is left out, since those of its fields that matter are in the protocol: a longer
+    grace or another editable file does not part old numbers from new ones.
+    """
+    locked = (entry for entry in tree if fold(entry.path) != CHARTER_PATH and charter.is_locked(entry.path))
+    return Protocol(
+        command=charter.command,
+        metric=charter.metric,
+        direction=charter.direction,
+        budget=charter.budget,
+        locked=tuple(locked),
+        fingerprint=fingerprint,
+    )
+
+
+def glob_match(patterns: Sequence[str], path: str) -> bool:
+    """Whether the last of `patterns` that names `path` or a folder above it is one that is not negated."""
+    return covers(_compiled(tuple(patterns)), path)
+
+
+@lru_cache(maxsize=256)
+def _compiled(patterns: tuple[str, ...]) -> tuple[Glob, ...]:
+    return parse_globs(patterns)
+
+
+# --- durations and sizes ---
+
+
+def parse_duration(text: str | float) -> float:
+    """Seconds, finite and more than 0, from `"5m"`, `"1h30m"`, `"250ms"` or a bare number of seconds."""
+    seconds = _seconds(text)
+    if not 0 < seconds <= MAX_SECONDS:
+        raise BadInput(
+            f"{text!r} is not a duration of more than 0 s and at most 100 years",
+            hint='write it as "90s", "5m", "1h30m" or a number of seconds',
+        )
+    return seconds
+
+
+def _seconds(text: object) -> float:
+    """The seconds that `text` says, or NaN."""
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        return float(text) if abs(text) <= MAX_SECONDS else math.nan
+    if not isinstance(text, str):
+        return math.nan
+    text = text.strip()
+    if re.fullmatch(_NUMBER, text):
+        return float(text)
+    found = _DURATION.fullmatch(text)
+    if not found or not any(found.groups()):
+        return math.nan
+    days, hours, minutes, seconds, millis = (float(number or 0) for number in found.groups())
+    return days * 86400 + hours * 3600 + minutes * 60 + seconds + millis / 1000
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest text that `parse_duration` reads back as exactly `seconds`."""
+    if seconds != int(seconds):
+        millis = f"{round(seconds * 1000)}ms"
+        return millis if seconds < 1 and _seconds(millis) == seconds else f"{seconds!r}s"
+    rest, text = int(seconds), ""
+    for unit, size in _UNITS.items():
+        count, rest = divmod(rest, int(size))
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes, at least 1, from `"10MB"` (a million each), `"64MiB"` (1,048,576 each) or a bare number of bytes."""
+    size = _bytes(text)
+    if not 0 < size < 2**63:
+        raise BadInput(f"{text!r} is not a size of 1 byte or more", hint='write it as "10MB", "64MiB" or 1048576')
+    return size
+
+
+def _bytes(text: object) -> int:
+    """The bytes that `text` says, or 0."""
+    if isinstance(text, int) and not isinstance(text, bool):
+        return text
+    found = re.fullmatch(r"\s*(\d{1,19})(\.\d{1,9})?\s*([A-Za-z]*)\s*", text) if isinstance(text, str) else None
+    units = {unit.lower(): size for unit, size in _SIZES.items()}
+    if not found or found[3].lower() not in units:
+        return 0
+    size = units[found[3].lower()]
+    fraction = found[2] or ".0"
+    scale: int = 10 ** (len(fraction) - 1)
+    return int(found[1]) * size + int(fraction[1:]) * size // scale
+
+
+def format_size(size: int) -> str:
+    """The shortest text that `parse_size` reads back as exactly `size`."""
+    texts = [f"{size // each}{unit}" for unit, each in _SIZES.items() if unit and size % each == 0]
+    return min(reversed(texts), key=len)
+
+
+# --- text to charter ---
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise BadInput(f"must be a text in quotes, not {_toml_type(value)}")
+    if _CONTROL.search(value):
+        raise BadInput("holds a line break, a NUL or another control character", hint="write it as one plain line")
+    return value
+
+
+def _filled(value: object) -> str:
+    text = _text(value)
+    if not text.strip():
+        raise BadInput("is empty")
+    return text
+
+
+def _metric(value: object) -> str:
+    name = _filled(value)
+    if name != name.strip() or ":" in name:
+        raise BadInput(f"{name!r} is no metric name", hint="a name has no colon and no space around it")
+    return name
+
+
+def _word(*allowed: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if not isinstance(value, str) or value not in allowed:
+            close = _closest(str(value), allowed)
+            raise BadInput(f"must be one of {', '.join(allowed)}, not {value!r}{close}")
+        return value
+
+    return read
+
+
+def _direction(value: object) -> Direction:
+    return Direction(_word(*Direction)(value))
+
+
+def _list(read: Callable[[object], str]) -> Callable[[object], tuple[str, ...]]:
+    def read_list(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            raise BadInput(f'must be a list of texts, such as ["train.py"], not {_toml_type(value)}')
+        return tuple(read(item) for item in value)
+
+    return read_list
+
+
+def _glob(value: object) -> str:
+    glob = _filled(value)
+    path = glob.removeprefix("!")
+    if path.startswith("/") or re.match("[A-Za-z]:", path):
+        raise BadInput(f"glob {glob!r} is absolute", hint=f"globs are relative to the folder of {CHARTER_PATH}")
+    if ".." in path.split("/"):
+        raise BadInput(f"glob {glob!r} leaves the tree", hint=f"globs are relative to the folder of {CHARTER_PATH}")
+    if path.startswith("./"):
+        raise BadInput(f"glob {glob!r} can match nothing", hint="leave the ./ out")
+    if parse_glob(glob) is None:
+        raise BadInput(f"glob {glob!r} can match nothing", hint="put a backslash before a leading #")
+    return glob
+
+
+def _module(value: object) -> str:
+    name = _filled(value)
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise BadInput(f"{name!r} is no module name", hint='a module is named like "torch" or "torch.nn"')
+    return name
+
+
+def _duration(value: Any) -> float:
+    return parse_duration(value)
+
+
+def _size(value: Any) -> int:
+    return parse_size(value)
+
+
+_READERS: dict[str, Callable[[object], object]] = {
+    "command": _filled,
+    "metric": _metric,
+    "direction": _direction,
+    "budget": _duration,
+    "grace": _duration,
+    "editable": _list(_glob),
+    "locked": _list(_glob),
+    "fingerprint": _text,
+    "preload": _list(_module),
+    "sandbox": _word(*SANDBOXES),
+    "file_limit": _size,
+    "log_limit": _size,
+}
+_REQUIRED = ("command", "metric", "direction", "editable")
+
+
+def parse_charter(text: str) -> Charter:
+    """The charter that `text` says; `BadInput` names the line of what is wrong with it."""
+    table = _load(text)
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        where = _where(text, key)
+        if key not in _READERS:
+            close = _closest(key, tuple(_READERS))
+            raise BadInput(f"{where}: unknown key {key!r}{close}", hint=f"the keys are {', '.join(_READERS)}")
+        try:
+            values[key] = _READERS[key](value)
+        except BadInput as error:
+            raise BadInput(f"{where}: {key}: {error.message}", hint=error.hint) from None
+    missing = [key for key in _REQUIRED if key not in values]
+    if missing:
+        raise BadInput(f"{CHARTER_PATH} does not say {', '.join(missing)}", hint=f"add `{missing[0]} = …` to it")
+    return Charter(**values)
+
+
+def _load(text: str) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise BadInput(f"{CHARTER_PATH} is nested too deeply", hint="it is a flat list of keys") from None
+    except ValueError as error:
+        # Besides syntax errors: an integer of thousands of digits.
+        found = re.fullmatch(r"(.*) \(at line (\d+), column \d+\)", str(error), re.DOTALL)
+        where, what = (f"{CHARTER_PATH} line {found[2]}", found[1]) if found else (CHARTER_PATH, str(error))
+        raise BadInput(f"{where}: {what}", hint="it must be valid TOML") from None
+
+
+def _where(text: str, key: str) -> str:
+    """`dag.toml line N`, where `key` or the table of that name first appears at the start of a line."""
+    opening = re.compile(rf"[ \t]*\[*[ \t]*([\"']?){re.escape(key)}\1[ \t]*[].=]")
+    for number, line in enumerate(text.split("\n"), 1):
+        if opening.match(line):
+            return f"{CHARTER_PATH} line {number}"
+    return CHARTER_PATH
+
+
+def _closest(word: str, known: Sequence[str]) -> str:
+    import difflib
+
+    # Abbreviations are closer to what they begin than to what they resemble.
+    found = [name for name in known if word and name.startswith(word)] or difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {str(found[0])!r}?" if found else ""
+
+
+def _toml_type(value: object) -> str:
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "a text", list: "a list", dict: "a table"}
+    return names.get(type(value), "a date or time")
+
+
+# --- charter to text ---
+
+_COMMENTS = {
+    "command": "run in the materialised workspace",
+    "metric": "the number that decides",
+    "direction": '"minimize" or "maximize"',
+    "budget": "wall clock of the experiment",
+    "grace": "start-up, evaluation, shutdown on top of it",
+    "editable": "globs; everything else may be added, nothing locked may change",
+    "locked": "globs; the evaluator and its data, part of the protocol",
+    "fingerprint": "a command whose output (data version, …) is part of the protocol",
+    "preload": "modules of a warm parent",
+    "sandbox": '"auto", "required" or "none"',
+    "file_limit": "the largest file that a tree may hold",
+    "log_limit": "how much of an experiment's output is kept",
+}
+_WRITERS: dict[str, Callable[[Any], str]] = {
+    "budget": format_duration,
+    "grace": format_duration,
+    "file_limit": format_size,
+    "log_limit": format_size,
+}
+
+
+def render_charter(charter: Charter) -> str:
+    """A commented `dag.toml` that `parse_charter` reads back as `charter`; `BadInput` if there is none."""
+    lines = ["# The rules of this question; see `dag init --help`.\n"]
+    for item in fields(charter):
+        value = getattr(charter, item.name)
+        writer = _WRITERS.get(item.name)
+        assignment = f"{item.name} = {_quote(writer(value) if writer else value)}"
+        # What is still at its default is shown, so that it can be found, but does not bind later versions.
+        optional = item.name not in (*_REQUIRED, "budget", "grace", "locked") and value == item.default
+        lines.append(f"{'# ' * optional}{assignment}".ljust(40) + f" # {_COMMENTS[item.name]}\n")
+    text = "".join(lines)
+    parse_charter(text)
+    return text
+
+
+def _quote(value: str | tuple[str, ...]) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_quote(item) for item in value)}]"
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", escaped) + '"'

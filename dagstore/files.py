@@ -1,0 +1,81 @@
+"""Large blobs as content-addressed files beside the database: `<folder>/ab/cdef…`, one zstd frame each."""
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from dagstore.deltas import compress, decompress
+from dagstore.errors import BadInput, Damaged, Unavailable
+from dagstore.ids import BlobId
+
+
+class BlobFiles:
+    """Write-once files; a name exists only with its complete, synced content."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, blob: BlobId) -> Path:
+        name = str(blob)
+        return self._folder / name[:2] / name[2:]
+
+    def save(self, blob: BlobId, data: bytes) -> None:
+        """Durable when it returns; saving what is there already costs one look."""
+        final = self.path(blob)
+        if final.exists():
+            return
+        try:
+            _write_safely(final, compress(data))
+        except OSError as error:
+            raise Unavailable(f"{final}: {error.strerror}", hint="free some space or check permissions") from error
+
+    def load(self, blob: BlobId, size: int) -> bytes:
+        """The plain bytes; `Damaged` if the file is missing or broken. The caller checks the hash."""
+        try:
+            return decompress(self.path(blob).read_bytes(), size)
+        except FileNotFoundError:
+            raise Damaged(f"blob {blob}: its file {self.path(blob)} is missing", hint="restore a copy") from None
+        except OSError as error:
+            raise Unavailable(f"{self.path(blob)}: {error.strerror}", hint="check permissions") from error
+
+    def names(self) -> Iterator[BlobId]:
+        """Every blob that has a file, in order; files that are no blobs are passed over."""
+        if not self._folder.is_dir():
+            return
+        for shelf in sorted(self._folder.iterdir()):
+            for file in sorted(shelf.iterdir()) if shelf.is_dir() else ():
+                try:
+                    yield BlobId.parse(shelf.name + file.name)
+                except BadInput:
+                    continue
+
+
+def _write_safely(final: Path, data: bytes) -> None:
+    """Temporary name, write, sync, rename, sync the directory: after a crash the name holds all or nothing."""
+    import tempfile
+
+    final.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f"tmp-{final.name}-", dir=final.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, final)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    _sync_folder(final.parent)
+    _sync_folder(final.parent.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems cannot sync a directory
+            raise
+    finally:
+        os.close(handle)

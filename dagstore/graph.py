@@ -1,0 +1,104 @@
+"""Pure questions about the DAG. Nodes are sequence numbers, so a parent is always smaller than its child.
+
+The primary parents form a forest. Each node has one jump pointer along it, of the skew-binary kind (Myers 1983, "An
+applicative random-access stack"), so that any ancestor on the line and the merge base of two nodes are found in
+O(log depth). Functions take `row`, which returns a node's row; nothing here is recursive.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A node in the graph. `generation` is the longest and `depth` the primary distance to a seed; 0 means none."""
+
+    generation: int
+    depth: int
+    primary: int
+    jump: int
+    tree: int
+    adopted: tuple[int, ...]
+
+    @property
+    def parents(self) -> tuple[int, ...]:
+        return (self.primary, *self.adopted) if self.primary else ()
+
+
+RowOf = Callable[[int], Row]
+
+
+def make_row(primary: int, adopted: Iterable[int], tree: int, row: RowOf) -> Row:
+    """The row of a new node, from the rows of its parents."""
+    if not primary:
+        return Row(0, 0, 0, 0, tree, ())
+    others = tuple(sorted(adopted))
+    above = row(primary)
+    generation = 1 + max(above.generation, *(row(parent).generation for parent in others), 0)
+    return Row(generation, above.depth + 1, primary, _jump(primary, above, row), tree, others)
+
+
+def _jump(primary: int, above: Row, row: RowOf) -> int:
+    if not above.jump:
+        return primary
+    middle = row(above.jump)
+    end = row(middle.jump) if middle.jump else None
+    if end is not None and above.depth - middle.depth == middle.depth - end.depth:
+        return middle.jump
+    return primary
+
+
+def line_ancestor(node: int, depth: int, row: RowOf) -> int:
+    """The ancestor of `node` along its primary line at that depth; `node` itself if it is not deeper."""
+    at = row(node)
+    while at.depth > depth:
+        far = at.jump if row(at.jump).depth >= depth else at.primary
+        node, at = far, row(far)
+    return node
+
+
+def merge_base(one: int, other: int, row: RowOf) -> int:
+    """The last node that the primary lines of both share; 0 when they start from different seeds."""
+    depth = min(row(one).depth, row(other).depth)
+    one, other = line_ancestor(one, depth, row), line_ancestor(other, depth, row)
+    while one != other:
+        a, b = row(one), row(other)
+        if not a.primary:
+            return 0
+        one, other = (a.jump, b.jump) if a.jump != b.jump else (a.primary, b.primary)
+    return one
+
+
+def lineage(node: int, row: RowOf) -> Iterator[int]:
+    """`node` and its primary ancestors, nearest first."""
+    while node:
+        yield node
+        node = row(node).primary
+
+
+def ancestors(nodes: Iterable[int], row: RowOf) -> set[int]:
+    """All nodes reachable over any parents, the given ones included."""
+    found = set(nodes)
+    todo = list(found)
+    while todo:
+        fresh = [parent for parent in row(todo.pop()).parents if parent not in found]
+        found.update(fresh)
+        todo.extend(fresh)
+    return found
+
+
+def is_ancestor(old: int, young: int, row: RowOf) -> bool:
+    """Whether `old` is reachable from `young` over any parents; a node is its own ancestor."""
+    target = row(old).generation if old <= young else 0
+    seen = {young}
+    heap = [-young] if old <= young else []
+    while heap:
+        node = -heapq.heappop(heap)
+        if node == old:
+            return True
+        for parent in row(node).parents:
+            if parent >= old and parent not in seen and (parent == old or row(parent).generation > target):
+                seen.add(parent)
+                heapq.heappush(heap, -parent)
+    return False

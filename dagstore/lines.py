@@ -1,0 +1,204 @@
+"""Files as lines: splitting, hunks, counts, unified diffs, and a distance between two versions.
+
+A line ends with a line feed and keeps it; a carriage return is an ordinary byte. A file is text unless it holds
+a NUL byte, so text in any encoding is compared by lines. Above `EXACT` line pairs, hunks are found between lines
+that occur once in both versions, which bounds the time at the price of coarser hunks.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+EXACT = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Hunk:
+    """`new_lines` in place of `old[start:end]`; `start == end` is an insertion."""
+
+    start: int
+    end: int
+    new_lines: tuple[bytes, ...]
+
+    @property
+    def growth(self) -> int:
+        return len(self.new_lines) - (self.end - self.start)
+
+
+def split_lines(data: bytes) -> list[bytes]:
+    """The lines of `data` with their ends; joined they are `data` again."""
+    lines = data.split(b"\n")
+    last = lines.pop()
+    ended = [line + b"\n" for line in lines]
+    return [*ended, last] if last else ended
+
+
+def is_text(data: bytes) -> bool:
+    """Whether `data` may be taken apart into lines: it holds no NUL byte."""
+    return b"\0" not in data
+
+
+def hunks(old: Sequence[bytes], new: Sequence[bytes]) -> list[Hunk]:
+    """What turns `old` into `new`: in order, disjoint, at least one common line between any two."""
+    head = _common_prefix(old, new)
+    tail = _common_prefix(old[head:][::-1], new[head:][::-1])
+    old_end, new_end = len(old) - tail, len(new) - tail
+    found = [
+        Hunk(head + a, head + b, tuple(new[head + c : head + d]))
+        for a, b, c, d in _differences(old[head:old_end], new[head:new_end])
+    ]
+    return _joined(found)
+
+
+def _common_prefix(one: Sequence[bytes], other: Sequence[bytes]) -> int:
+    for index, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return index
+    return min(len(one), len(other))
+
+
+def _differences(old: Sequence[bytes], new: Sequence[bytes]) -> Iterator[tuple[int, int, int, int]]:
+    if not old or not new or (len(old) == 1 and len(new) == 1):
+        if old or new:
+            yield 0, len(old), 0, len(new)
+    elif len(old) * len(new) > EXACT:
+        yield from _between_anchors(old, new)
+    else:
+        import difflib
+
+        matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+        yield from ((a, b, c, d) for tag, a, b, c, d in matcher.get_opcodes() if tag != "equal")
+
+
+def _between_anchors(old: Sequence[bytes], new: Sequence[bytes]) -> Iterator[tuple[int, int, int, int]]:
+    a = c = 0
+    for b, d in [*_anchors(old, new), (len(old), len(new))]:
+        gap = (b - a) * (d - c)
+        if gap > EXACT:
+            yield a, b, c, d
+        else:
+            for p, q, r, s in _differences(old[a:b], new[c:d]):
+                yield a + p, a + q, c + r, c + s
+        a, c = b + 1, d + 1
+
+
+def _anchors(old: Sequence[bytes], new: Sequence[bytes]) -> list[tuple[int, int]]:
+    """Pairs of equal lines, each unique in both versions, the longest run that rises in both (patience sorting)."""
+    old_counts, new_counts = Counter(old), Counter(new)
+    place = {line: index for index, line in enumerate(new) if new_counts[line] == 1}
+    pairs = [(index, place[line]) for index, line in enumerate(old) if old_counts[line] == 1 and line in place]
+    tops: list[int] = []
+    ends: list[int] = []
+    before: list[int] = []
+    for number, (_, target) in enumerate(pairs):
+        pile = bisect_left(tops, target)
+        before.append(ends[pile - 1] if pile else -1)
+        tops[pile : pile + 1] = [target]
+        ends[pile : pile + 1] = [number]
+    chain: list[tuple[int, int]] = []
+    at = ends[-1] if ends else -1
+    while at >= 0:
+        chain.append(pairs[at])
+        at = before[at]
+    return chain[::-1]
+
+
+def _joined(found: Sequence[Hunk]) -> list[Hunk]:
+    out: list[Hunk] = []
+    for hunk in found:
+        if out and out[-1].end == hunk.start:
+            last = out.pop()
+            out.append(Hunk(last.start, hunk.end, last.new_lines + hunk.new_lines))
+        else:
+            out.append(hunk)
+    return out
+
+
+def count_changes(old: bytes, new: bytes) -> tuple[int, int]:
+    """How many lines were inserted and how many deleted; (0, 0) when either side is binary."""
+    if not (is_text(old) and is_text(new)):
+        return 0, 0
+    head, tail = _common_ends(old, new)
+    found = hunks(split_lines(old[head : len(old) - tail]), split_lines(new[head : len(new) - tail]))
+    return sum(len(hunk.new_lines) for hunk in found), sum(hunk.end - hunk.start for hunk in found)
+
+
+def _common_ends(old: bytes, new: bytes) -> tuple[int, int]:
+    """Lengths of whole lines that both begin and both end with; without taking all of them apart."""
+    head = _longest(min(len(old), len(new)), lambda size: new.startswith(old[:size]))
+    head = old.rfind(b"\n", 0, head) + 1
+    rest = min(len(old), len(new)) - head
+    tail = _longest(rest, lambda size: new.endswith(old[len(old) - size :]))
+    start = old.find(b"\n", len(old) - tail) + 1
+    return head, len(old) - start if start else 0
+
+
+def _longest(limit: int, holds: Callable[[int], bool]) -> int:
+    """The greatest size up to `limit` that holds, where every smaller one does too."""
+    return bisect_right(range(1, limit + 1), False, key=lambda size: not holds(size))
+
+
+def unified(old: bytes, new: bytes, path: str, context: int = 3) -> str:
+    """The unified diff of one file, empty when nothing differs; bytes that are not UTF-8 appear as `\\xNN`."""
+    if old == new:
+        return ""
+    if not (is_text(old) and is_text(new)):
+        return f"Binary files a/{path} and b/{path} differ\n"
+    old_lines, new_lines = split_lines(old), split_lines(new)
+    parts = [f"--- a/{path}\n", f"+++ b/{path}\n"]
+    shift = 0
+    for group in _neighbours(hunks(old_lines, new_lines), 2 * context):
+        parts += _section(old_lines, group, shift, context)
+        shift += sum(hunk.growth for hunk in group)
+    return "".join(parts)
+
+
+def _neighbours(found: Sequence[Hunk], distance: int) -> list[list[Hunk]]:
+    groups: list[list[Hunk]] = []
+    for hunk in found:
+        if groups and hunk.start - groups[-1][-1].end <= distance:
+            groups[-1].append(hunk)
+        else:
+            groups.append([hunk])
+    return groups
+
+
+def _section(old: Sequence[bytes], group: Sequence[Hunk], shift: int, context: int) -> list[str]:
+    first, last = max(0, group[0].start - context), min(len(old), group[-1].end + context)
+    length = last - first
+    grown = length + sum(hunk.growth for hunk in group)
+    parts = [f"@@ -{_range(first, length)} +{_range(first + shift, grown)} @@\n"]
+    at = first
+    for hunk in group:
+        parts += [_shown(" ", line) for line in old[at : hunk.start]]
+        parts += [_shown("-", line) for line in old[hunk.start : hunk.end]]
+        parts += [_shown("+", line) for line in hunk.new_lines]
+        at = hunk.end
+    return parts + [_shown(" ", line) for line in old[at:last]]
+
+
+def _range(start: int, length: int) -> str:
+    # An empty range names the line before it.
+    first = start + 1 if length else start
+    return str(first) if length == 1 else f"{first},{length}"
+
+
+def _shown(sign: str, line: bytes) -> str:
+    text = sign + line.decode("utf-8", "backslashreplace")
+    return text if text.endswith("\n") else text + "\n\\ No newline at end of file\n"
+
+
+def multiset_distance(old: bytes, new: bytes) -> int:
+    """The size of the symmetric difference of the multisets of lines; of bytes, if either side is binary."""
+    if old == new:
+        return 0
+    if is_text(old) and is_text(new):
+        return _apart(split_lines(old), split_lines(new))
+    return _apart(old, new)
+
+
+def _apart(old: Iterable[Hashable], new: Iterable[Hashable]) -> int:
+    surplus = Counter(old)
+    surplus.subtract(Counter(new))
+    return sum(map(abs, surplus.values()))

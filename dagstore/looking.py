@@ -1,0 +1,383 @@
+"""Questions to a store. Every answer is a plain value from one snapshot; nothing here writes or waits for a writer."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dagstore.base import Base, Ref
+from dagstore.errors import BadInput, NotFound
+from dagstore.graph import Row, ancestors, lineage
+from dagstore.ids import BlobId, NodeId, RunId
+from dagstore.index import NODE_ADOPTION, NODE_NOTE, TREE_RUN, children, facts, graph_row, primaries, row_of
+from dagstore.model import Adoption, Entry, Note, changed_paths
+from dagstore.names import all_names
+from dagstore.objects import find, id_of, short
+from dagstore.rank import Moments, Noise, interval
+from dagstore.ranking import Channel, channels, moments_of, ranked
+from dagstore.refs import seed
+from dagstore.storage import Reader
+from dagstore.views import (
+    AdoptionView,
+    Diff,
+    DiffStat,
+    FileDiff,
+    Frontier,
+    FrontierRow,
+    NodeView,
+    NoteView,
+    Rows,
+    RunView,
+)
+
+if TYPE_CHECKING:
+    import networkx
+
+    from dagstore.charter import Charter
+    from dagstore.claims import Claim
+    from dagstore.descent import Descendants
+    from dagstore.tickets import Ticket
+    from dagstore.workspaces import Workspace
+
+STRATEGIES = ("estimate",)
+
+
+class Looking(Base):
+    def resolve(self, ref: Ref) -> NodeId:
+        """The id of the node that `ref` names."""
+        with self._storage.read() as txn:
+            return self._id(txn, self._seq(txn, ref))
+
+    def short(self, ref: Ref) -> str:
+        """The shortest unambiguous form of a node's id, 8 digits or more."""
+        with self._storage.read() as txn:
+            return short(txn, self._id(txn, self._seq(txn, ref)))
+
+    def node(self, ref: Ref) -> NodeView:
+        with self._storage.read() as txn:
+            return self._view(txn, self._seq(txn, ref))
+
+    def nodes(self, *, limit: int | None = None, newest_first: bool = False) -> Rows[NodeView]:
+        """Nodes in the order of recording."""
+        with self._storage.read() as txn:
+            rows = islice(txn.scan("graph", reverse=newest_first), limit)
+            return self._views(txn, (int.from_bytes(key, "big") for key, _ in rows))
+
+    def count(self) -> int:
+        """How many nodes there are."""
+        with self._storage.read() as txn:
+            return txn.count("graph")
+
+    def children(self, ref: Ref) -> Rows[NodeView]:
+        """Nodes that have this one as a parent, oldest first."""
+        with self._storage.read() as txn:
+            return self._views(txn, children(txn, self._seq(txn, ref)))
+
+    def lineage(self, ref: Ref, *, limit: int | None = None) -> Rows[NodeView]:
+        """The node and its primary ancestors, nearest first; at most `limit` of them."""
+        with self._storage.read() as txn:
+            return self._views(txn, islice(lineage(self._seq(txn, ref), row_of(txn)), limit))
+
+    def ancestors(self, ref: Ref) -> Rows[NodeView]:
+        """Every node that this one builds on over any parents, oldest first; not itself."""
+        with self._storage.read() as txn:
+            seq = self._seq(txn, ref)
+            return self._views(txn, sorted(ancestors([seq], row_of(txn)) - {seq}))
+
+    def descendants(self, ref: Ref, *, depth: int | None = None, limit: int = 200) -> "Descendants":
+        """The nodes below this one by primary parents, itself first, to a depth; the telling ones where too many."""
+        from dagstore.descent import Descendant, Descendants, descend
+
+        with self._storage.read() as txn:
+            root = self._seq(txn, ref)
+            places = descend(root, lambda seq: self._primary_children(txn, seq), depth=depth, limit=limit)
+            nodes = Rows(Descendant(place.depth, place.hidden, self._view(txn, place.node)) for place in places)
+            cut = any(place.hidden for place in places)
+            return Descendants(self._id(txn, root), nodes, self._count_below(txn, root) + 1 - len(nodes) if cut else 0)
+
+    def runs(self, ref: Ref | None = None) -> Rows[RunView]:
+        """Measurements, oldest first: of one node's tree, or all."""
+        with self._storage.read() as txn:
+            if ref is None:
+                seqs = sorted(int.from_bytes(key[9:], "big") for key, _ in txn.scan("facts") if key[8:9] == TREE_RUN)
+                return Rows(self._run_view(txn, seq) for seq in seqs)
+            return self._runs_of_tree(txn, graph_row(txn, self._seq(txn, ref)).tree)
+
+    def run(self, id: RunId) -> RunView:
+        with self._storage.read() as txn:
+            seq = find(txn, id)
+            if not seq:
+                raise NotFound(f"no run {id} in this store", hint="`dag show NODE` lists the runs of a node")
+            return self._run_view(txn, seq)
+
+    def notes(self, ref: Ref) -> Rows[NoteView]:
+        """What was said about a node, oldest first."""
+        with self._storage.read() as txn:
+            return Rows(self._note_view(txn, seq) for seq in facts(txn, self._seq(txn, ref), NODE_NOTE))
+
+    def board(self, limit: int = 50) -> Rows[NoteView]:
+        """The latest notes about any node, newest first."""
+        with self._storage.read() as txn:
+            seqs = [int.from_bytes(key[9:], "big") for key, _ in txn.scan("facts") if key[8:9] == NODE_NOTE]
+            return Rows(self._note_view(txn, seq) for seq in sorted(seqs, reverse=True)[:limit])
+
+    def adoptions(self, ref: Ref) -> Rows[AdoptionView]:
+        """How an adopted node was composed; several if it was composed more than once."""
+        with self._storage.read() as txn:
+            return Rows(self._adoption_view(txn, seq) for seq in facts(txn, self._seq(txn, ref), NODE_ADOPTION))
+
+    def files(self, ref: Ref) -> tuple[Entry, ...]:
+        """The manifest of a node, by path."""
+        with self._storage.read() as txn:
+            return self._tree(txn, self._seq(txn, ref)).entries
+
+    def cat(self, ref: Ref, path: str) -> bytes:
+        """The bytes of one file of a node."""
+        with self._storage.read() as txn:
+            seq = self._seq(txn, ref)
+            entry = self._tree(txn, seq).by_path().get(path)
+            if entry is None:
+                raise NotFound(f"node {ref} has no file {path!r}", hint=f"`dag files {ref}` lists them")
+            return self._objects.read(txn, entry.blob)
+
+    def checkout(self, ref: Ref, directory: Path | str) -> int:
+        """Write a node's files into an empty or new directory; how many. No workspace, no claim."""
+        from dagstore.materialise import materialise
+
+        with self._storage.read() as txn:
+            tree = self._tree(txn, self._seq(txn, ref))
+            materialise(tree, lambda blob: self._objects.read(txn, blob), Path(directory))
+            return len(tree.entries)
+
+    def blob(self, id: BlobId) -> bytes:
+        """The plain bytes of a blob, for instance of a run's log."""
+        with self._storage.read() as txn:
+            return self._objects.read(txn, id)
+
+    def diff(self, old: Ref, new: Ref | None = None) -> Diff:
+        """What changed from `old` to `new`; with one argument, from its primary parent to it."""
+        with self._storage.read() as txn:
+            b = self._seq(txn, old if new is None else new)
+            a = graph_row(txn, b).primary if new is None else self._seq(txn, old)
+            before = self._tree(txn, a).by_path() if a else {}
+            after = self._tree(txn, b).by_path()
+            files = (
+                self._file_diff(txn, path, before.get(path), after.get(path)) for path in changed_paths(before, after)
+            )
+            return Diff(self._id(txn, a) if a else None, self._id(txn, b), Rows(files))
+
+    def charter(self, ref: Ref = "@seed") -> "Charter":
+        with self._storage.read() as txn:
+            return self._charter(txn, self._seq(txn, ref))
+
+    def names(self) -> dict[str, NodeId]:
+        with self._storage.read() as txn:
+            return dict(all_names(txn))
+
+    def claims(self) -> "Rows[Claim]":
+        """Who works on what, oldest first; overdue claims are included until somebody takes over."""
+        from dagstore.claims import all_claims
+
+        with self._storage.read() as txn:
+            return Rows(all_claims(txn))
+
+    def tickets(self) -> "Rows[Ticket]":
+        """The queue, in the order in which it is taken; a ticket with a `token` is in hand."""
+        from dagstore.tickets import all_tickets
+
+        with self._storage.read() as txn:
+            return Rows(all_tickets(txn))
+
+    def workspaces(self) -> "Rows[Workspace]":
+        from dagstore.workspaces import all_workspaces
+
+        with self._storage.read() as txn:
+            return Rows(all_workspaces(txn))
+
+    def platforms(self) -> dict[str, int]:
+        """Every platform that was measured on, with its number of ranked runs."""
+        with self._storage.read() as txn:
+            counts: dict[str, int] = {}
+            for channel in channels(txn):
+                counts[channel.platform] = counts.get(channel.platform, 0) + channel.runs
+            return counts
+
+    def frontier(
+        self, top: int = 20, *, strategy: str = "estimate", metric: str | None = None, platform: str | None = None
+    ) -> Frontier:
+        """The best measured nodes of the protocol that was measured last, one row for all nodes with the same tree.
+
+        The estimate is the mean of the runs, `low` and `high` its 90 % interval under the pooled noise (None until
+        something was measured twice). Another `metric` than the charter's is ranked from the runs in that column.
+        """
+        if strategy not in STRATEGIES:
+            raise BadInput(f"no strategy {strategy!r}", hint="there is: " + ", ".join(STRATEGIES))
+        with self._storage.read() as txn:
+            channel = self._channel(txn, platform)
+            if channel is None:
+                return self._empty_frontier(txn, platform)
+            if metric not in (None, channel.metric):
+                return self._by_metric(txn, channel, str(metric), top)
+            noise = channel.pool.noise()
+            best = enumerate(islice(ranked(txn, channel), top), start=1)
+            rows = (self._row(txn, rank, tree, moments, noise) for rank, (tree, moments) in best)
+            return self._frontier(txn, channel, channel.metric, noise, Rows(rows))
+
+    def frontiers(self, top: int = 20) -> tuple[Frontier, ...]:
+        """A ranking for every (protocol, platform), the oldest first."""
+        with self._storage.read() as txn:
+            answers = []
+            for channel in channels(txn):
+                noise = channel.pool.noise()
+                best = enumerate(islice(ranked(txn, channel), top), start=1)
+                rows = Rows(self._row(txn, rank, tree, moments, noise) for rank, (tree, moments) in best)
+                answers.append(self._frontier(txn, channel, channel.metric, noise, rows))
+            return tuple(answers)
+
+    def graph(self) -> "networkx.DiGraph[NodeId]":
+        """The DAG for notebooks: edges run from parent to child, with `primary` true or false."""
+        import networkx
+
+        graph: networkx.DiGraph[NodeId] = networkx.DiGraph()
+        with self._storage.read() as txn:
+            ids: dict[int, NodeId] = {}
+            row = row_of(txn)
+            for key, _ in txn.scan("graph"):
+                seq = int.from_bytes(key, "big")
+                ids[seq] = self._id(txn, seq)
+                graph.add_node(ids[seq], generation=row(seq).generation)
+                for parent in row(seq).parents:
+                    graph.add_edge(ids[parent], ids[seq], primary=parent == row(seq).primary)
+        return graph
+
+    def _primary_children(self, txn: Reader, seq: int) -> list[int]:
+        return [child for child in children(txn, seq) if graph_row(txn, child).primary == seq]
+
+    def _count_below(self, txn: Reader, root: int) -> int:
+        """How many nodes descend from `root` by primary parents; reads every later node."""
+        inside = {root}
+        for seq, primary in primaries(txn, root):
+            if primary in inside:
+                inside.add(seq)
+        return len(inside) - 1
+
+    def _views(self, txn: Reader, seqs: Iterable[int]) -> Rows[NodeView]:
+        return Rows(self._view(txn, seq) for seq in seqs)
+
+    def _view(self, txn: Reader, seq: int) -> NodeView:
+        row = graph_row(txn, seq)
+        id = self._id(txn, seq)
+        note = self._first_note(txn, seq)
+        channel = self._channel(txn)
+        moments = moments_of(txn, channel, row.tree) if channel else Moments()
+        low, high = interval(moments, channel.pool.noise()) if channel and moments.n else (None, None)
+        runs, status = self._outcome(txn, row.tree)
+        return NodeView(
+            id=id,
+            short=short(txn, id),
+            primary=self._id(txn, row.primary) if row.primary else None,
+            adopted=self._ids(txn, row.adopted),
+            generation=row.generation,
+            tree=id_of(txn, row.tree),  # type: ignore[arg-type]
+            message=note.text if note else "",
+            agent=note.author if note else "",
+            time=note.time if note else 0,
+            runs=runs,
+            status=status,
+            estimate=moments.mean if moments.n else None,
+            low=low,
+            high=high,
+            names=tuple(name for name, named in all_names(txn) if named == id),
+        )
+
+    def _outcome(self, txn: Reader, tree: int) -> tuple[int, str]:
+        runs = list(facts(txn, tree, TREE_RUN))
+        return len(runs), self._objects.load(txn, runs[-1]).status.value if runs else "new"
+
+    def _first_note(self, txn: Reader, seq: int) -> Note | None:
+        first = next(facts(txn, seq, NODE_NOTE), 0)
+        return self._objects.load(txn, first) if first else None
+
+    def _note_view(self, txn: Reader, seq: int) -> NoteView:
+        note: Note = self._objects.load(txn, seq)
+        return NoteView(id_of(txn, seq), note.node, note.author, note.time, note.kind, note.text)  # type: ignore[arg-type]
+
+    def _adoption_view(self, txn: Reader, seq: int) -> AdoptionView:
+        it: Adoption = self._objects.load(txn, seq)
+        return AdoptionView(id_of(txn, seq), it.node, it.primary, it.adopted, it.decisions, it.author, it.time)  # type: ignore[arg-type]
+
+    def _file_diff(self, txn: Reader, path: str, old: Entry | None, new: Entry | None) -> FileDiff:
+        from dagstore.lines import count_changes, unified
+
+        before = self._objects.read(txn, old.blob) if old else b""
+        after = self._objects.read(txn, new.blob) if new else b""
+        change = (
+            "added" if old is None else "deleted" if new is None else "mode" if old.blob == new.blob else "modified"
+        )
+        return FileDiff(path, change, *count_changes(before, after), unified(before, after, path))
+
+    def _diff_stat(self, txn: Reader, old: int, new: int) -> DiffStat:
+        from dagstore.lines import count_changes
+
+        before = self._tree(txn, old).by_path() if old else {}
+        after = self._tree(txn, new).by_path()
+        counts = [0, 0]
+        paths = changed_paths(before, after)
+        for path in paths:
+            one, other = before.get(path), after.get(path)
+            if one is None or other is None or one.blob != other.blob:
+                texts = (self._objects.recall(txn, entry.blob) if entry else b"" for entry in (one, other))
+                insertions, deletions = count_changes(*texts)
+                counts = [counts[0] + insertions, counts[1] + deletions]
+        return DiffStat(len(paths), *counts)
+
+    def _empty_frontier(self, txn: Reader, platform: str | None) -> Frontier:
+        charter = self._charter(txn, seed(txn))
+        outside = sum(channel.runs for channel in channels(txn))
+        return Frontier(charter.metric, charter.direction, None, platform, Noise(None, 0), "estimate", outside, Rows())
+
+    def _frontier(self, txn: Reader, channel: Channel, metric: str, noise: Noise, rows: Rows[FrontierRow]) -> Frontier:
+        outside = sum(other.runs for other in channels(txn)) - channel.runs
+        return Frontier(metric, channel.direction, channel.protocol, channel.platform, noise, "estimate", outside, rows)
+
+    def _row(self, txn: Reader, rank: int, tree: int, moments: Moments, noise: Noise) -> FrontierRow:
+        seq = self._first_node(txn, tree)
+        row: Row = graph_row(txn, seq)
+        id = self._id(txn, seq)
+        note = self._first_note(txn, seq)
+        low, high = interval(moments, noise)
+        return FrontierRow(
+            rank=rank,
+            id=id,
+            short=short(txn, id),
+            estimate=moments.mean,
+            low=low,
+            high=high,
+            runs=moments.n,
+            message=note.text if note else "",
+            agent=note.author if note else "",
+            generation=row.generation,
+            primary=self._id(txn, row.primary) if row.primary else None,
+            adopted=self._ids(txn, row.adopted),
+        )
+
+    def _by_metric(self, txn: Reader, channel: Channel, metric: str, top: int) -> Frontier:
+        """A ranking by a metric that no index keeps: reads every run of the column."""
+        by_tree: dict[int, Moments] = {}
+        for tree, value in self._values(txn, channel, metric):
+            by_tree[tree] = by_tree.get(tree, Moments()).add(value)
+        if not by_tree:
+            raise NotFound(f"no run in this column reports {metric!r}", hint="`dag show @last` lists what runs report")
+        sign = 1 if channel.direction.value == "minimize" else -1
+        best = sorted(by_tree.items(), key=lambda item: (sign * item[1].mean, item[0]))[:top]
+        noise = Noise(None, 0)
+        rows = Rows(self._row(txn, rank, tree, moments, noise) for rank, (tree, moments) in enumerate(best, start=1))
+        return self._frontier(txn, channel, metric, noise, rows)
+
+    def _values(self, txn: Reader, channel: Channel, metric: str) -> Iterator[tuple[int, float]]:
+        for tree, _ in ranked(txn, channel):
+            for seq in facts(txn, tree, TREE_RUN):
+                run = self._objects.load(txn, seq)
+                same = run.protocol == channel.protocol and run.platform == channel.platform
+                if same and run.status.value == "ok" and metric in run.metrics:
+                    yield tree, run.metrics[metric]

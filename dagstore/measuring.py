@@ -1,0 +1,130 @@
+"""How runs come into a store: a queue of tickets, taken under claims, ended by recording a run."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from dagstore.base import Base, Ref
+from dagstore.claims import Claim, renew_claim
+from dagstore.codec import encode
+from dagstore.errors import BadInput
+from dagstore.ids import BlobId, NodeId, ProtocolId, RunId
+from dagstore.index import TREE_NODE, TREE_RUN, facts, graph_row
+from dagstore.model import Protocol, Run, Status
+from dagstore.objects import find
+from dagstore.storage import Reader, Writer
+from dagstore.tickets import (
+    Taken,
+    Ticket,
+    add_ticket,
+    all_tickets,
+    cancel_ticket,
+    finish_ticket,
+    give_ticket_back,
+    take_ticket,
+)
+from dagstore.views import Rows, RunView
+
+MAX_REPEAT = 10_000
+
+
+class Measuring(Base):
+    def queue(
+        self, refs: Iterable[Ref], *, repeat: int | None = None, priority: int = 0, agent: str = ""
+    ) -> Rows[Ticket]:
+        """Put nodes in line; the tickets that are new.
+
+        Without `repeat`, a tree that has an `ok` run or waits in line already is passed over, so that nothing runs
+        twice by accident. With it, tickets are added until that many wait for the tree.
+        """
+        if repeat is not None and not 1 <= repeat <= MAX_REPEAT:
+            raise BadInput(f"--repeat {repeat} is out of range", hint=f"1 to {MAX_REPEAT}")
+        with self._storage.write() as txn:
+            made: list[Ticket] = []
+            for ref in refs:
+                seq = self._seq(txn, ref)
+                id = self._id(txn, seq)
+                wanted = range(self._wanted(txn, seq, repeat))
+                made += [add_ticket(txn, id, priority, agent, self._now()) for _ in wanted]
+            return Rows(made)
+
+    def take(self, agent: str, ttl: float, *, ticket: int = 0) -> Taken | None:
+        """The next ticket under a claim of `ttl` seconds, or None; one whose holder is overdue is taken over."""
+        with self._storage.read() as txn:
+            if next(all_tickets(txn), None) is None:  # an idle trainer looks often, and looking needs no lock
+                return None
+        with self._storage.write() as writer:
+            return take_ticket(writer, agent, self._now(), int(ttl * 1000), ticket)
+
+    def renew(self, claim: Claim, ttl: float) -> Claim:
+        """The claim with a later deadline; `ClaimLost` if somebody took over."""
+        with self._storage.write() as txn:
+            return renew_claim(txn, claim.token, self._now(), int(ttl * 1000))
+
+    def complete(self, claim: Claim, run: Run, protocol: Protocol, artifacts: Mapping[str, bytes]) -> RunView:
+        """Record the run of a claimed ticket and remove the ticket, at once; `ClaimLost` records nothing.
+
+        `artifacts` are stored as blobs and entered in the run under their names.
+        """
+        with self._storage.write() as txn:
+            finish_ticket(txn, claim)
+            return self._record_run(txn, run, protocol, artifacts)
+
+    def retry(self, claim: Claim, run: Run, protocol: Protocol, artifacts: Mapping[str, bytes]) -> Ticket:
+        """Record a run that failed for reasons of the machine, and put the ticket back in line."""
+        with self._storage.write() as txn:
+            ticket = give_ticket_back(txn, claim, failed=True)
+            self._record_run(txn, run, protocol, artifacts)
+            return ticket
+
+    def give_back(self, claim: Claim) -> Ticket:
+        """Put the ticket of a claim back in line, as if it had not been taken."""
+        with self._storage.write() as txn:
+            return give_ticket_back(txn, claim, failed=False)
+
+    def cancel(self, ticket: int) -> bool:
+        """Remove a ticket that nobody holds from the line; whether it was there."""
+        with self._storage.write() as txn:
+            return cancel_ticket(txn, ticket)
+
+    def add_run(self, run: Run, protocol: Protocol, artifacts: Mapping[str, bytes] | None = None) -> RunView:
+        """Record a run that was measured elsewhere; recording it again changes nothing."""
+        with self._storage.write() as txn:
+            return self._record_run(txn, run, protocol, artifacts or {})
+
+    def _wanted(self, txn: Reader, seq: int, repeat: int | None) -> int:
+        tree = graph_row(txn, seq).tree
+        same = {self._id(txn, node) for node in facts(txn, tree, TREE_NODE)}
+        waiting = sum(1 for ticket in all_tickets(txn) if ticket.node in same)
+        if repeat is not None:
+            return max(0, repeat - waiting)
+        return 0 if waiting or self._measured(txn, tree) else 1
+
+    def _measured(self, txn: Reader, tree: int) -> bool:
+        runs: Iterable[Run] = (self._objects.load(txn, seq) for seq in facts(txn, tree, TREE_RUN))
+        return any(run.status is Status.OK for run in runs)
+
+    def _record_run(self, txn: Writer, run: Run, protocol: Protocol, artifacts: Mapping[str, bytes]) -> RunView:
+        _, id = self._protocol(txn, protocol)
+        blobs = {name: self._artifact(txn, run.node, data) for name, data in artifacts.items()}
+        whole = replace(run, protocol=id, artifacts={**run.artifacts, **blobs})
+        seq, _ = self._put(txn, whole, encode(whole), RunId)
+        return self._run_view(txn, seq)
+
+    def _protocol(self, txn: Writer, protocol: Protocol) -> tuple[int, ProtocolId]:
+        data = encode(protocol)
+        return self._put(txn, protocol, data, ProtocolId)[0], ProtocolId.of(data)
+
+    def _artifact(self, txn: Writer, node: NodeId, data: bytes) -> BlobId:
+        """Logs of one line of work look alike, so the last artifact of the node's tree is tried as a base."""
+        self._objects.put(txn, BlobId, data, self._last_log(txn, node))
+        return BlobId.of(data)
+
+    def _last_log(self, txn: Reader, node: NodeId) -> int:
+        seq = find(txn, node)
+        row = graph_row(txn, seq)
+        for tree in (row.tree, graph_row(txn, row.primary).tree if row.primary else 0):
+            last = next(facts(txn, tree, TREE_RUN, newest_first=True), 0) if tree else 0
+            log = self._objects.load(txn, last).artifacts.get("log") if last else None
+            if log is not None:
+                return find(txn, log)
+        return 0

@@ -1,0 +1,176 @@
+"""The nouns as frozen values: they hold data and know nothing of storage, files or time."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from functools import lru_cache
+from typing import Self
+
+from dagstore.ids import BlobId, NodeId, ProtocolId, TreeId
+from dagstore.paths import check_distinct, check_path
+
+
+class Mode(IntEnum):
+    """How an entry is materialised; the integer is part of the tree's identity."""
+
+    FILE = 0
+    EXECUTABLE = 1
+    LINK = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path of a tree. A link's blob holds its target."""
+
+    path: str
+    mode: Mode
+    blob: BlobId
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A manifest: entries in the order of their UTF-8 paths, each path once."""
+
+    entries: tuple[Entry, ...]
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Self:
+        """A checked tree; `BadInput` on a path that no tree may hold or that collides with another."""
+        ordered = tuple(sorted(entries, key=lambda entry: entry.path.encode("utf-8", "surrogateescape")))
+        _check_paths(tuple([entry.path for entry in ordered]))
+        return cls(ordered)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def by_path(self) -> dict[str, Entry]:
+        return {entry.path: entry for entry in self.entries}
+
+
+@lru_cache(maxsize=16)
+def _check_paths(paths: tuple[str, ...]) -> None:
+    """`BadInput` unless one tree may hold them all. Most trees have the very paths of the tree before."""
+    for path in paths:
+        check_path(path)
+    check_distinct(paths)
+
+
+def changed_paths(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> list[str]:
+    """The paths on which two trees differ, sorted."""
+    return sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One experiment: a set of parents (sorted, each once) and a tree."""
+
+    parents: tuple[NodeId, ...]
+    tree: TreeId
+
+    @classmethod
+    def of(cls, parents: Iterable[NodeId], tree: TreeId) -> Self:
+        return cls(tuple(sorted(set(parents))), tree)
+
+
+class Status(StrEnum):
+    """How a run ended."""
+
+    OK = "ok"
+    CRASHED = "crashed"
+    OOM = "oom"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    PRUNED = "pruned"
+    INVALID = "invalid"
+    TAMPERED = "tampered"
+    LOST = "lost"
+    INFRA = "infra"
+
+
+class Direction(StrEnum):
+    MINIMIZE = "minimize"
+    MAXIMIZE = "maximize"
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """What makes runs comparable. `budget` in seconds; `locked` are the locked entries of the tree, by path."""
+
+    command: str
+    metric: str
+    direction: Direction
+    budget: float
+    locked: tuple[Entry, ...] = ()
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One measurement of a node.
+
+    `metrics` holds finite floats only; a missing metric is absent. `started` is in milliseconds since the
+    Unix epoch, `seconds` the wall clock of the experiment. `artifacts` names blobs: `log`, `steps`.
+    """
+
+    node: NodeId
+    protocol: ProtocolId
+    platform: str
+    status: Status
+    metrics: Mapping[str, float]
+    started: int
+    seconds: float
+    runner: str
+    seed: int | None = None
+    exit_code: int | None = None
+    reason: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    artifacts: Mapping[str, BlobId] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Who said what about a node. `kind` is `hypothesis`, `remark` or `verdict`; `time` in ms since the epoch."""
+
+    node: NodeId
+    author: str
+    time: int
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What some parents wanted in a contested region, as the bytes they would have put there."""
+
+    origins: tuple[NodeId, ...]
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How one region of an adoption was decided.
+
+    `region` is `*` (the whole file), `NAME` (an assignment) or `L<first>-<last>` (lines of the primary's file).
+    `engine` is the rung of the ladder that decided: `identical`, `one-side`, `lines`, `assignment`,
+    `preference`, or `already` (the donor had nothing to bring). `origins` are the nodes whose wish was taken.
+    `sides` holds every wish, including those not taken, and is empty unless the region was contested.
+    """
+
+    path: str
+    region: str
+    engine: str
+    origins: tuple[NodeId, ...]
+    sides: tuple[Side, ...] = ()
+    contradiction: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """How an adopted node was composed. Provenance only: the node's tree is authoritative."""
+
+    node: NodeId
+    primary: NodeId
+    adopted: tuple[NodeId, ...]
+    decisions: tuple[Decision, ...]
+    author: str
+    time: int

@@ -1,0 +1,70 @@
+"""Which paths a tree may hold: relative, NFC, inside the tree, and distinct on every file system."""
+
+import unicodedata
+from collections.abc import Iterable
+
+from dagstore.errors import BadInput
+
+MAX_PATH_BYTES = 1024
+RESERVED = frozenset({".dag", ".git"})
+"""Names that belong to the tools around a tree and never enter it."""
+
+
+def check_path(path: str) -> str:
+    """`path` itself; `BadInput` if no tree may hold it."""
+    problem = _problem(path)
+    if problem:
+        raise BadInput(f"path {path!r} {problem}", hint="rename it, or list it in .dagignore")
+    return path
+
+
+def _problem(path: str) -> str:
+    try:
+        size = len(path.encode())
+    except UnicodeEncodeError:
+        return "is not valid UTF-8"
+    parts = path.split("/")
+    rules = (
+        (not path or size > MAX_PATH_BYTES, f"is empty or longer than {MAX_PATH_BYTES} bytes"),
+        ("\0" in path or "\\" in path, "holds a NUL or a backslash"),
+        (any(part in ("", ".", "..") for part in parts), "leaves the tree or is not in its shortest form"),
+        (any(part.lower() in RESERVED for part in parts), "uses a name that is reserved (.dag, .git)"),
+        (not path.isascii() and unicodedata.normalize("NFC", path) != path, "is not in Unicode form NFC"),
+    )
+    return next((problem for broken, problem in rules if broken), "")
+
+
+def fold(path: str) -> str:
+    """The form under which a case- or form-insensitive file system would confuse paths."""
+    if path.isascii():
+        return path.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
+
+
+def check_distinct(paths: Iterable[str]) -> None:
+    """`BadInput` if two paths collide when case or Unicode form is ignored, or one is the other's folder.
+
+    Folders count too: `Data/a` and `data/b` cannot live side by side everywhere.
+    """
+    files: dict[str, str] = {}
+    folders: dict[str, str] = {}
+    for path in paths:
+        parts = path.split("/")
+        for depth in range(1, len(parts)):
+            folder = "/".join(parts[:depth])
+            other = folders.setdefault(fold(folder), folder)
+            if other != folder:
+                _collide(other, folder)
+        key = fold(path)
+        if key in files:
+            _collide(files[key], path)
+        files[key] = path
+    for key in files.keys() & folders.keys():
+        _collide(files[key], folders[key])
+
+
+def _collide(one: str, other: str) -> None:
+    raise BadInput(
+        f"paths {one!r} and {other!r} are the same on some file systems",
+        hint="rename one of them, or list it in .dagignore",
+    )

@@ -1,0 +1,80 @@
+"""Pure arithmetic of ranking: running moments, pooled noise, intervals, and scores as ordered bytes.
+
+Moments follow Welford (1962), "Note on a method for calculating corrected sums of squares and products".
+"""
+
+import math
+import struct
+from dataclasses import dataclass
+
+from dagstore.model import Direction
+
+Z90 = 1.6448536269514722
+"""Half-width of a 90 % normal interval, in standard errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """How many numbers, their mean, and the sum of squared deviations from it."""
+
+    n: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def add(self, value: float) -> "Moments":
+        n = self.n + 1
+        shift = value - self.mean
+        mean = self.mean + shift / n
+        return Moments(n, mean, self.squares + shift * (value - mean))
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Run-to-run noise pooled over repeated measurements; `sd` is None until something was repeated.
+
+    `n` counts the runs of configurations that were measured more than once.
+    """
+
+    sd: float | None
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What the noise is computed from: runs and groups of repeated configurations, and their squared deviations."""
+
+    runs: int = 0
+    groups: int = 0
+    squares: float = 0.0
+
+    def replace(self, old: Moments, new: Moments) -> "Pool":
+        """The pool after one configuration's moments went from `old` to `new` (one run more)."""
+        if new.n < 2:
+            return self
+        first = new.n == 2
+        return Pool(
+            self.runs + (2 if first else 1), self.groups + first, max(0.0, self.squares + new.squares - old.squares)
+        )
+
+    def noise(self) -> Noise:
+        freedom = self.runs - self.groups
+        return Noise(math.sqrt(self.squares / freedom) if freedom else None, self.runs)
+
+
+def interval(moments: Moments, noise: Noise) -> tuple[float | None, float | None]:
+    """The 90 % interval of a mean under the pooled noise; (None, None) while the noise is unknown."""
+    if noise.sd is None:
+        return None, None
+    half = Z90 * noise.sd / math.sqrt(moments.n)
+    return moments.mean - half, moments.mean + half
+
+
+def better(direction: Direction, one: float, other: float) -> bool:
+    return one < other if direction is Direction.MINIMIZE else one > other
+
+
+def score_key(value: float, direction: Direction) -> bytes:
+    """8 bytes that sort as the values do, best first. IEEE 754 order: flip the sign bit, or all bits if negative."""
+    bits = int.from_bytes(struct.pack(">d", value if direction is Direction.MINIMIZE else -value), "big")
+    ordered = bits ^ (0xFFFFFFFFFFFFFFFF if bits >> 63 else 1 << 63)
+    return ordered.to_bytes(8, "big")

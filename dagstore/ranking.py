@@ -1,0 +1,121 @@
+"""The frontier index: for every (protocol, platform) the measured trees in the order of their estimate.
+
+Rows of the table `rank`, all derived from runs in sequence order:
+
+    c <protocol> <platform>           -> channel number
+    d <channel:4>                     -> [protocol, platform, metric, direction, ok runs, pool…]
+    s <channel:4> <score:8> <tree:8>  ->
+    t <channel:4> <tree:8>            -> [n, mean, squares]
+    l                                 -> channel of the last measured run
+
+A channel's noise and order change in the transaction that records the run: a reader sees both or neither.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from dagstore.codec import pack, unpack
+from dagstore.ids import ProtocolId
+from dagstore.model import Direction, Protocol, Run, Status
+from dagstore.rank import Moments, Pool, score_key
+from dagstore.storage import Reader, Writer, after
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One column of comparable numbers."""
+
+    number: int
+    protocol: ProtocolId
+    platform: str
+    metric: str
+    direction: Direction
+    runs: int
+    pool: Pool
+
+
+def add_run(txn: Writer, run: Run, tree: int, protocol: Protocol) -> None:
+    """Account for a run of that tree; only an `ok` run with the protocol's metric counts."""
+    value = run.metrics.get(protocol.metric)
+    if run.status is not Status.OK or value is None:
+        return
+    channel = _channel_for(txn, run, protocol)
+    number = channel.number.to_bytes(4, "big")
+    row = b"t" + number + tree.to_bytes(8, "big")
+    old = _moments(txn.get("rank", row))
+    new = old.add(value)
+    if old.n:
+        txn.delete("rank", _score(channel, old.mean, tree))
+    txn.put("rank", _score(channel, new.mean, tree), b"")
+    txn.put("rank", row, pack([new.n, new.mean, new.squares]))
+    _save(txn, replace(channel, runs=channel.runs + 1, pool=channel.pool.replace(old, new)))
+    txn.put("rank", b"l", number)
+
+
+def channels(txn: Reader) -> list[Channel]:
+    """All channels, in the order of their first run."""
+    return [_channel(int.from_bytes(key[1:], "big"), row) for key, row in txn.scan("rank", b"d", b"e")]
+
+
+def default_channel(txn: Reader, platform: str | None = None) -> Channel | None:
+    """The column that a ranking shows unless told otherwise; None when nothing was measured.
+
+    It is of the protocol that was measured last, on the platform with the most runs of it (or the one asked for).
+    """
+    last = txn.get("rank", b"l")
+    if last is None:
+        return None
+    wanted = [one for one in channels(txn) if platform is None or one.platform == platform]
+    newest = _channel(int.from_bytes(last, "big"), txn.get("rank", b"d" + last) or b"")
+    same = [one for one in wanted if one.protocol == newest.protocol] or wanted[-1:]
+    return max(same, key=lambda one: (one.runs, -one.number), default=None)
+
+
+def ranked(txn: Reader, channel: Channel) -> Iterator[tuple[int, Moments]]:
+    """Measured trees of a channel with their moments, best estimate first; equal estimates by age of the tree."""
+    number = channel.number.to_bytes(4, "big")
+    prefix = b"s" + number
+    for key, _ in txn.scan("rank", prefix, after(prefix)):
+        yield int.from_bytes(key[13:], "big"), _moments(txn.get("rank", b"t" + number + key[13:]))
+
+
+def moments_of(txn: Reader, channel: Channel, tree: int) -> Moments:
+    """What was measured of one tree in a channel; `n` is 0 if nothing was."""
+    return _moments(txn.get("rank", b"t" + channel.number.to_bytes(4, "big") + tree.to_bytes(8, "big")))
+
+
+def _channel_for(txn: Writer, run: Run, protocol: Protocol) -> Channel:
+    name = _name(run.protocol, run.platform)
+    raw = txn.get("rank", name)
+    if raw is not None:
+        return _channel(int.from_bytes(raw, "big"), txn.get("rank", b"d" + raw) or b"")
+    number = 1 + sum(1 for _ in txn.scan("rank", b"d", b"e"))
+    txn.put("rank", name, number.to_bytes(4, "big"))
+    return Channel(number, run.protocol, run.platform, protocol.metric, protocol.direction, 0, Pool())
+
+
+def _name(protocol: ProtocolId, platform: str) -> bytes:
+    return b"c" + protocol + platform.encode()[:400]
+
+
+def _save(txn: Writer, channel: Channel) -> None:
+    pool = channel.pool
+    row = [bytes(channel.protocol), channel.platform, channel.metric, channel.direction.value]
+    txn.put(
+        "rank",
+        b"d" + channel.number.to_bytes(4, "big"),
+        pack([*row, channel.runs, pool.runs, pool.groups, pool.squares]),
+    )
+
+
+def _channel(number: int, row: bytes) -> Channel:
+    protocol, platform, metric, direction, runs, *pool = unpack(row)
+    return Channel(number, ProtocolId(protocol), platform, metric, Direction(direction), runs, Pool(*pool))
+
+
+def _score(channel: Channel, mean: float, tree: int) -> bytes:
+    return b"s" + channel.number.to_bytes(4, "big") + score_key(mean, channel.direction) + tree.to_bytes(8, "big")
+
+
+def _moments(row: bytes | None) -> Moments:
+    return Moments(*unpack(row)) if row else Moments()

@@ -1,0 +1,225 @@
+"""The one façade: opens the directory `.dag` and is what people, agents and trainers talk to."""
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from dagstore.errors import BadInput, Damaged, NotFound, Refused, Unavailable
+from dagstore.index import VERSION as INDEX
+from dagstore.keeping import Keeping
+from dagstore.measuring import Measuring
+from dagstore.proposing import Proposing
+from dagstore.refs import SEED
+from dagstore.storage import Storage
+from dagstore.storage_lmdb import LmdbStorage
+from dagstore.views import Initialised
+from dagstore.workspaces import read_pointer
+
+if TYPE_CHECKING:
+    from dagstore.charter import Charter
+    from dagstore.snapshot import Snapshot
+
+FOLDER = ".dag"
+FORMAT = 1
+"""Of what is on disk. A store of a later format is refused, one of an earlier is read for ever."""
+
+Clock = Callable[[], float]
+Entropy = Callable[[int], bytes]
+
+
+class Store(Proposing, Measuring, Keeping):
+    """An open store. Use it as a context manager, or `close()` it.
+
+    Reading takes no lock that a writer waits for; one store may be shared by the threads of a process, never across
+    `fork`.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._storage.close()
+
+    @property
+    def uuid(self) -> str:
+        """Names this store; copies of it share the name."""
+        with self._storage.read() as txn:
+            return (txn.get("meta", b"uuid") or b"").hex()
+
+    def __repr__(self) -> str:
+        return f"<dagstore {self.folder}>"
+
+
+def find_folder(start: Path | str = ".") -> Path:
+    """The store folder that a directory belongs to: through its workspace pointer, or the nearest `.dag` above it."""
+    here = Path(start).absolute()
+    if here.name == FOLDER and (here / "data.mdb").is_file():
+        return here
+    for directory in (here, *here.parents):
+        pointer = read_pointer(directory)
+        if pointer is not None:
+            return pointer[0]
+        if (directory / FOLDER / "data.mdb").is_file():
+            return directory / FOLDER
+    raise NotFound(f"{here} is not in a store", hint="make one with `dag init`")
+
+
+def open_store(
+    path: Path | str = ".",
+    *,
+    readonly: bool = False,
+    stale: bool = False,
+    clock: Clock = time.time,
+    entropy: Entropy = os.urandom,
+) -> Store:
+    """The store that `path` belongs to. Where it cannot be written to, it opens for reading only.
+
+    One whose indexes are of another version is refused unless `stale`, which only `reindex` should need.
+    """
+    folder = find_folder(path)
+    readonly = readonly or not _writable(folder)
+    store = Store(folder, LmdbStorage(folder, readonly=readonly), clock, entropy)
+    try:
+        _check_format(store._storage, folder, stale=stale)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def init_store(
+    directory: Path | str,
+    *,
+    command: str | None = None,
+    metric: str | None = None,
+    direction: str | None = None,
+    budget: float | None = None,
+    editable: Iterable[str] = (),
+    locked: Iterable[str] = (),
+    agent: str = "",
+    clock: Clock = time.time,
+    entropy: Entropy = os.urandom,
+) -> Initialised:
+    """Make a store in a project directory and record the directory as its seed node.
+
+    Writes `dag.toml` if there is none, guessing what was not said; `guessed` tells what and from what. Nothing is left
+    behind if the project cannot be recorded. `Refused` if there is a finished store already.
+    """
+    from dagstore.charter import CHARTER_PATH
+
+    root = Path(directory).absolute()
+    if not root.is_dir():
+        raise NotFound(f"{root} is no directory", hint="name the directory of your project")
+    if (root / FOLDER).is_file():
+        raise Refused(f"{root} is a workspace already", hint="record it with `dag seal`", code="exists")
+    if (root / FOLDER / "data.mdb").is_file() and _is_finished(root / FOLDER):
+        raise Refused(f"{root / FOLDER} exists already", hint="go on with `dag spawn @seed`", code="exists")
+    said = {
+        "command": command,
+        "metric": metric,
+        "direction": direction,
+        "budget": budget,
+        "editable": tuple(editable) or None,
+        "locked": tuple(locked) or None,
+    }
+    ours = not (root / CHARTER_PATH).exists()
+    charter, guessed = _charter(root, {name: value for name, value in said.items() if value is not None})
+    taken = _take(root, charter, ours=ours)
+    store = Store(root / FOLDER, _create(root / FOLDER), clock, entropy)
+    with store, store._storage.write() as txn:
+        seed = store._record(txn, [], taken.tree, taken.contents, (agent, "seed"))
+        txn.put("meta", SEED, bytes(seed.id))
+        txn.put("meta", b"uuid", entropy(16))
+        txn.put("meta", b"index", str(INDEX).encode())
+        txn.put("meta", b"format", str(FORMAT).encode())
+    return Initialised(seed.id, str(root / FOLDER), charter, tuple(guessed), len(taken.tree.entries))
+
+
+def _take(root: Path, charter: "Charter", *, ours: bool) -> "Snapshot":
+    """A snapshot of the project. If there is none, a charter that is `ours` goes, so that what was said may change."""
+    from dagstore.charter import CHARTER_PATH
+    from dagstore.snapshot import snapshot
+
+    try:
+        return snapshot(root, file_limit=charter.file_limit)
+    except BaseException:
+        if ours:
+            (root / CHARTER_PATH).unlink(missing_ok=True)
+        raise
+
+
+def _create(folder: Path) -> Storage:
+    try:
+        folder.mkdir(exist_ok=True)
+        # A project in git should not swallow its store, and a project of ours never snapshots `.dag` anyway.
+        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+    except OSError as error:
+        raise Unavailable(f"{folder}: {error.strerror}", hint="check permissions and free space") from error
+    return LmdbStorage(folder, create=True)
+
+
+def _charter(root: Path, said: dict[str, object]) -> "tuple[Charter, list[str]]":
+    """The charter in the directory, or one that is guessed and written there."""
+    from dagstore.charter import CHARTER_PATH, parse_charter, render_charter
+    from dagstore.guess import guess_charter
+
+    file = root / CHARTER_PATH
+    try:
+        if file.is_file():
+            if said:
+                names = ", ".join(f"--{name}" for name in said)
+                raise BadInput(f"{file} exists, so {names} cannot be set", hint=f"edit {CHARTER_PATH} instead")
+            return parse_charter(file.read_text(encoding="utf-8")), []
+        charter, guessed = guess_charter(_project_texts(root), **said)  # type: ignore[arg-type]
+        file.write_text(render_charter(charter), encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{file} is not UTF-8: {error}", hint="save it as UTF-8") from None
+    except OSError as error:
+        raise Unavailable(f"{file}: {error.strerror}", hint="check permissions and free space") from error
+    return charter, guessed
+
+
+def _project_texts(root: Path) -> dict[str, str]:
+    """Small top-level files that a charter can be guessed from, by name."""
+    texts = {}
+    for file in sorted(root.iterdir()):
+        if file.is_file() and file.stat().st_size <= 1 << 20:
+            readable = file.suffix in (".py", ".md", ".toml", ".sh")
+            texts[file.name] = file.read_text(encoding="utf-8", errors="replace") if readable else ""
+    return texts
+
+
+def _is_finished(folder: Path) -> bool:
+    storage = LmdbStorage(folder, readonly=not _writable(folder))
+    try:
+        with storage.read() as txn:
+            return txn.get("meta", SEED) is not None
+    except Damaged:
+        return False
+    finally:
+        storage.close()
+
+
+def _writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK) and os.access(folder / "data.mdb", os.W_OK)
+
+
+def _check_format(storage: Storage, folder: Path, *, stale: bool) -> None:
+    with storage.read() as txn:
+        raw, index = txn.get("meta", b"format"), txn.get("meta", b"index")
+    if raw is None:
+        raise NotFound(f"{folder} was never finished", hint="run `dag init` again")
+    if not raw.isdigit() or int(raw) > FORMAT:
+        found = raw.decode("ascii", "replace")
+        raise Refused(
+            f"{folder} has store format {found}, this dagstore reads up to {FORMAT}",
+            hint="upgrade dagstore",
+            code="newer_format",
+        )
+    if not stale and index != str(INDEX).encode():
+        raise Refused(f"{folder} has indexes of another version", hint="run `dag fsck --reindex`", code="stale_index")
