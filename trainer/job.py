@@ -1,0 +1,70 @@
+"""One experiment in hand: where it lies, what it is measured against, and what it left there."""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dagstore import BlobId, Charter
+from dagstore.claims import Claim
+from dagstore.model import Entry, Mode, Tree
+from dagstore.tickets import Taken
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A ticket in hand and the node's files; `home` holds everything of it and goes as a whole."""
+
+    taken: Taken
+    charter: Charter
+    tree: Tree
+    home: Path
+    mark: str
+
+    @property
+    def claim(self) -> Claim:
+        return self.taken.claim
+
+    @property
+    def work(self) -> Path:
+        """The node's files, the experiment's working directory."""
+        return self.home / "work"
+
+    @property
+    def metrics(self) -> Path:
+        return self.home / "out" / "metrics.json"
+
+    @property
+    def steps(self) -> Path:
+        return self.home / "out" / "steps.jsonl"
+
+
+def tampered(job: Job) -> Iterator[str]:
+    """Locked paths that are not what the tree says by now; a file that was changed and put back is not noticed."""
+    for entry in job.tree:
+        if job.charter.is_locked(entry.path) and not _intact(job.work / entry.path, entry, job.charter.file_limit):
+            yield entry.path
+
+
+def _intact(path: Path, entry: Entry, limit: int) -> bool:
+    try:
+        found = path.lstat()
+        if entry.mode is Mode.LINK:
+            return stat.S_ISLNK(found.st_mode) and BlobId.of(os.readlink(os.fsencode(path))) == entry.blob
+        if not stat.S_ISREG(found.st_mode) or found.st_size > limit:  # no tree holds a larger one; do not read it
+            return False
+        return BlobId.of(path.read_bytes()) == entry.blob
+    except OSError:
+        return False
+
+
+def read_steps(job: Job) -> bytes:
+    """The start of what is in `$DAG_STEPS`, at most the charter's log limit; empty unless it is a regular file."""
+    try:
+        if not stat.S_ISREG(job.steps.lstat().st_mode):
+            return b""
+        with job.steps.open("rb") as file:
+            return file.read(job.charter.log_limit)
+    except OSError:
+        return b""
