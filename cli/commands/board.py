@@ -1,0 +1,29 @@
+"""`dag board`: what was said lately."""
+
+from collections.abc import Sequence
+
+import click
+
+from cli.app import App, verb
+from cli.render import ago, line, table
+from dagstore.views import NoteView
+
+
+@verb("board")
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), default=20, show_default=True, help="How many.")
+def command(app: App, limit: int) -> None:
+    """Show the latest notes about any node, newest first.
+
+    \b
+    Example:
+      dag board --limit 50
+    """
+    app.answer(app.store(readonly=True).board(limit), _render)
+
+
+def _render(notes: Sequence[NoteView]) -> None:
+    if not notes:
+        line("nobody said anything")
+        return
+    rows = [(ago(note.time), str(note.node)[:8], note.kind, note.author, note.text) for note in notes]
+    table(("when", "node", "kind", "who", "said"), rows)

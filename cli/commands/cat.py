@@ -1,0 +1,42 @@
+"""`dag cat`: the bytes of one file of a node."""
+
+import base64
+import sys
+from typing import Any
+
+import click
+
+from cli.app import App, is_terminal, verb
+from cli.text import shown
+from dagstore.ids import NodeId
+
+
+@verb("cat")
+@click.argument("place", metavar="NODE:PATH")
+def command(app: App, place: str) -> None:
+    """Write the bytes of one file of a node to stdout; a terminal gets them as printable text.
+
+    \b
+    dag cat @best:train.py
+    """
+    node, colon, path = place.partition(":")
+    if not (node and colon and path):
+        raise click.UsageError(f"{place!r} is not NODE:PATH, for instance @best:train.py")
+    store = app.store(readonly=True)
+    data = store.cat(node, path)
+    app.answer(_document(store.resolve(node), path, data) if app.as_json else data, _render)
+
+
+def _document(node: NodeId, path: str, data: bytes) -> dict[str, Any]:
+    try:
+        content = {"text": data.decode()}
+    except UnicodeDecodeError:
+        content = {"base64": base64.b64encode(data).decode()}
+    return {"node": node, "path": path, "size": len(data), **content}
+
+
+def _render(data: bytes) -> None:
+    if is_terminal():
+        click.echo(shown(data.decode("utf-8", "backslashreplace")), nl=not data.endswith(b"\n"))
+    else:
+        sys.stdout.buffer.write(data)

@@ -1,0 +1,127 @@
+"""`dag show`: everything known about one node."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from cli.app import App, verb
+from cli.listing import headline, status
+from cli.render import ago, line, number, seconds, styled, table
+from cli.text import tail
+from dagstore.store import Store
+from dagstore.views import AdoptionView, NodeView, NoteView, RunView
+
+LOG_LINES = 15
+
+
+@verb("show")
+@click.argument("node")
+def command(app: App, node: str) -> None:
+    """Show a node: what it changes, what was said of it, what it measured, and why it failed.
+
+    \b
+    dag show @last
+    """
+    store = app.store(readonly=True)
+    found = store.node(node)
+    answer = {
+        **{name: getattr(found, name) for name in found.__dataclass_fields__},
+        "runs": store.runs(found.id),
+        "notes": store.notes(found.id),
+        "adoptions": store.adoptions(found.id),
+        "diff": _diff(store, found),
+        "claims": [claim for claim in store.claims() if claim.node == found.id],
+        "children": len(store.children(found.id)),
+    }
+    app.answer(answer, lambda answer: _render(store, found, answer))
+
+
+def _diff(store: Store, node: NodeView) -> dict[str, int]:
+    """Counts against the primary parent; a root is all insertions."""
+    diff = store.diff(node.id)
+    return {"files": len(diff.files), "insertions": diff.insertions, "deletions": diff.deletions}
+
+
+def _render(store: Store, node: NodeView, answer: dict[str, Any]) -> None:
+    for name, value in _facts(store, node, answer):
+        line(styled(f"{name:<11}", "dim"), value)
+    _notes(answer["notes"])
+    _adoptions(store, answer["adoptions"])
+    _runs(answer["runs"])
+    if answer["runs"] and answer["runs"][-1].status.value != "ok":
+        _failure(store, answer["runs"][-1])
+
+
+def _facts(store: Store, node: NodeView, answer: dict[str, Any]) -> list[tuple[str, str]]:
+    claims = [f"{claim.agent or 'nobody'} ({claim.purpose})" for claim in answer["claims"]]
+    facts = (
+        ("node", styled(str(node.id), "bold")),
+        ("names", ", ".join(node.names)),
+        ("primary", store.short(node.primary) if node.primary else ""),
+        ("adopted", ", ".join(store.short(id) for id in node.adopted)),
+        ("children", str(answer["children"])),
+        ("by", f"{node.agent or 'nobody'}, {ago(node.time)}" if node.time else ""),
+        ("changes", _changes(**answer["diff"])),
+        ("measured", _measured(node)),
+        ("claimed by", ", ".join(claims)),
+    )
+    return [(name, value) for name, value in facts if value]
+
+
+def _changes(files: int, insertions: int, deletions: int) -> str:
+    return f"{files} file{'' if files == 1 else 's'} (+{insertions} -{deletions})"
+
+
+def _measured(node: NodeView) -> str:
+    if node.estimate is None:
+        return "not yet" if node.status == "new" else status(node.status)
+    if node.low is None or node.high is None:
+        return f"{number(node.estimate)} (nothing was measured twice, so its noise is unknown)"
+    return f"{number(node.estimate)} (90 %: {number(node.low)} to {number(node.high)})"
+
+
+def _notes(notes: Sequence[NoteView]) -> None:
+    for note in notes:
+        line()
+        line(styled(f"{note.kind} by {note.author or 'nobody'}, {ago(note.time)}", "dim"))
+        line(note.text or "(without words)")
+
+
+def _adoptions(store: Store, adoptions: Sequence[AdoptionView]) -> None:
+    for adoption in adoptions:
+        line()
+        line(styled(f"composed onto {store.short(adoption.onto)} by {adoption.author}, {ago(adoption.time)}", "dim"))
+        rows = [
+            (
+                f"{decision.path}: {decision.region}",
+                styled(f"{decision.engine}, contradiction", "yellow") if decision.contradiction else decision.engine,
+                ", ".join(store.short(id) for id in decision.origins),
+            )
+            for decision in adoption.decisions
+        ]
+        table(("region", "decided by", "as in"), rows)
+
+
+def _runs(runs: Sequence[RunView]) -> None:
+    if not runs:
+        return
+    line()
+    columns = ("run", "status", "value", "seconds", "age", "seed", "platform", "protocol", "reason")
+    table(columns, [_run(run) for run in runs], right=("value", "seed"))
+
+
+def _run(run: RunView) -> tuple[str, ...]:
+    value = f"{run.metric} {number(run.value)}" if run.value is not None else "-"
+    head = (str(run.id)[:8], status(run.status.value), value, seconds(run.seconds), ago(run.started))
+    seed = "-" if run.seed is None else str(run.seed)
+    return (*head, seed, run.platform, str(run.protocol)[:8], headline(run.reason) or "-")
+
+
+def _failure(store: Store, run: RunView) -> None:
+    line()
+    code = "" if run.exit_code is None else f" (exit code {run.exit_code})"
+    line(styled(f"the last run {run.status.value}{code}", "bold"), f": {run.reason}" if run.reason else "")
+    log = run.artifacts.get("log")
+    for text in tail(store.blob(log), LOG_LINES) if log is not None else ():
+        line(styled("  | ", "dim"), text)

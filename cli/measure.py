@@ -1,0 +1,122 @@
+"""What `run`, `train` and `adopt --run` share: a trainer made from the environment, and showing what it does."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from cli.app import App, is_terminal
+from cli.main import ExperimentFailed
+from cli.render import number
+from dagstore.errors import Refused
+from dagstore.model import Status
+from dagstore.printable import one_line
+from dagstore.tickets import Ticket
+from dagstore.views import Rows, RunView
+from trainer.worker import Setting, Silent, Watcher, Worker
+
+NOW = 1 << 20
+"""The priority of what somebody waits for at a terminal."""
+POLL_SECONDS = 0.2
+
+
+def make_worker(app: App, watcher: Watcher | None = None) -> Worker:
+    runner = f"{app.agent}@{socket.gethostname()}:{os.getpid()}"
+    setting = Setting(runner, dict(os.environ), visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return Worker(app.store(), setting, watcher)
+
+
+def run_now(app: App, refs: Sequence[str], repeat: int | None = None) -> Rows[RunView]:
+    """Measure nodes at once, one after the other; without `repeat`, what was measured before is only shown.
+
+    What another trainer has in hand is waited for. An interrupt cancels what was put in line here and nothing else.
+    """
+    worker = make_worker(app, Speaking(app))
+    runs: list[RunView] = []
+    for ref in refs:
+        with _tickets(app, ref, repeat) as tickets:
+            for ticket in tickets:
+                runs += _until_measured(app, worker, ticket)
+        if not tickets:
+            runs += _known(app, ref)
+    return Rows(runs)
+
+
+def check_ok(runs: Rows[RunView]) -> None:
+    """`ExperimentFailed` if a run did not end `ok`; everything is recorded all the same."""
+    bad = [run for run in runs if run.status is not Status.OK]
+    if bad:
+        first = bad[0]
+        reason = f": {first.reason}" if first.reason else ""
+        raise ExperimentFailed(
+            f"{len(bad)} of {len(runs)} runs failed; {str(first.node)[:12]} {first.status.value}{reason}",
+            hint=f"dag show {str(first.node)[:12]}",
+        )
+
+
+def outcome(run: RunView) -> str:
+    """How a run ended, in a few words."""
+    ending = f"{run.metric} {number(run.value)}" if run.value is not None else f"{run.status.value}: {run.reason}"
+    return f"{ending} ({run.seconds:.1f} s)"
+
+
+class Speaking(Silent):
+    """Says on stderr what begins and how it ended."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def begin(self, ticket: Ticket, charter: object) -> None:
+        if is_terminal():
+            self._app.say(f"measuring {str(ticket.node)[:12]} …")
+
+    def end(self, run: RunView) -> None:
+        self._app.say(f"{str(run.node)[:12]}  {one_line(outcome(run))}")
+
+
+@contextmanager
+def _tickets(app: App, ref: str, repeat: int | None) -> Iterator[list[Ticket]]:
+    """Tickets to work off for a node: those in line first, then new ones, which are cancelled if that fails."""
+    store = app.store()
+    made: Sequence[Ticket] = ()
+    try:
+        waiting = _in_line(app, ref, held=repeat is None)
+        if len(waiting) < (repeat or 1):
+            total = None if repeat is None else repeat + len(_in_line(app, ref)) - len(waiting)
+            made = store.queue([ref], repeat=total, priority=NOW, agent=app.agent)
+        yield [*waiting, *made][: repeat or 1]
+    except BaseException:
+        for ticket in made:
+            store.cancel(ticket.number)
+        raise
+
+
+def _in_line(app: App, ref: str, *, held: bool = True) -> list[Ticket]:
+    """The tickets for the node's tree, those that nobody holds first; without `held` only those."""
+    store = app.store()
+    tickets = [ticket for ticket in store.tickets() if held or not ticket.token]
+    tree = store.node(ref).tree
+    same = {node for node in {ticket.node for ticket in tickets} if store.node(node).tree == tree}
+    return sorted((ticket for ticket in tickets if ticket.node in same), key=lambda ticket: ticket.token > 0)
+
+
+def _known(app: App, ref: str) -> list[RunView]:
+    """The good runs of a node that needs no other."""
+    app.say(f"{app.store().short(ref)} was measured already; --repeat 1 measures it again")
+    return [run for run in app.store().runs(ref) if run.status is Status.OK]
+
+
+def _until_measured(app: App, worker: Worker, ticket: Ticket) -> list[RunView]:
+    """The run of one ticket, from whoever measures it; faults of the machine are tried again, as the queue would."""
+    store = app.store()
+    while True:
+        run = worker.next(ticket=ticket.number)
+        if run is not None:
+            return [run]
+        if all(other.number != ticket.number for other in store.tickets()):
+            done = [run for run in store.runs(ticket.node) if run.seed == ticket.number][-1:]
+            if not done:
+                raise Refused(f"ticket {ticket.number} was cancelled by somebody else", hint="repeat the command")
+            return done
+        time.sleep(POLL_SECONDS)
