@@ -1,17 +1,17 @@
 """What every verb shares: where it works, how it answers (text or one JSON document), and the options for that."""
 
 import functools
-import json
+import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from dagstore.errors import NotFound
-from dagstore.views import plain
 
 if TYPE_CHECKING:
     from dagstore import Store
@@ -35,15 +35,20 @@ class App:
     def store(self, *, readonly: bool = False, stale: bool = False) -> "Store":
         """The store that the directory belongs to, opened at the first call and closed with the command."""
         if self._store is None:
-            import dagstore
+            with importing():
+                from dagstore.store import open_store
 
-            self._store = dagstore.store.open_store(self.directory, readonly=readonly, stale=stale)
+            self._store = open_store(self.directory, readonly=readonly, stale=stale)
             click.get_current_context().call_on_close(self._store.close)
         return self._store
 
     def answer(self, value: Any, render: Callable[[Any], None]) -> None:
         """Print one JSON document, or let `render` print text."""
         if self.as_json:
+            import json
+
+            from dagstore.views import plain
+
             click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
         else:
             render(value)
@@ -96,6 +101,18 @@ def common(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """For imports: they make many objects and no garbage, and a tenth of our start went into looking for some."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def printable(text: str) -> str:

@@ -112,7 +112,5 @@ def attempt_line(app: App, count: int, attempt: Attempt) -> tuple[str, str]:
         result = number(value) if value is not None else attempt.run.status.value
     best = "  best so far" if attempt.best else ""
     style = "bold green" if attempt.best else "" if attempt.run and attempt.run.value is not None else "yellow"
-    return (
-        f"{count:>4}  {one_line(attempt.agent, 40)}  {parents} → {node}  {result:>9}  {one_line(attempt.why, 90)}{best}",
-        style,
-    )
+    who, why = one_line(attempt.agent, 40), one_line(attempt.why, 90)
+    return f"{count:>4}  {who}  {parents} → {node}  {result:>9}  {why}{best}", style

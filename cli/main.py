@@ -1,13 +1,13 @@
 """The console script `dag`: finds the verb, and turns every error into a message and an exit code."""
 
+import gc
 import importlib
-import json
 import sys
 from collections.abc import Sequence
 
 import click
 
-from cli.app import common, printable
+from cli.app import common, importing, printable
 from dagstore.errors import BadInput, ClaimLost, DagError, Damaged, NotFound, Refused, Unavailable
 
 VERBS = {
@@ -60,7 +60,8 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = importlib.import_module(f"cli.commands.{cmd_name}").command
+        with importing():
+            command: click.Command = importlib.import_module(f"cli.commands.{cmd_name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -104,6 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         code, problem = _explain(error)
         _complain(problem, as_json=as_json)
+    if arguments is None:
+        gc.freeze()  # the interpreter would look for garbage once more in what the system takes back anyway
     sys.exit(code)
 
 
@@ -124,6 +127,8 @@ def _explain(error: BaseException) -> tuple[int, DagError]:
 
 def _complain(error: DagError, *, as_json: bool) -> None:
     if as_json:
+        import json
+
         document = {"code": error.code, "message": error.message, "hint": error.hint}
         click.echo(json.dumps(document, ensure_ascii=False), err=True)
     else:

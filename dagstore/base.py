@@ -12,11 +12,12 @@ from dagstore.model import Node, Run, Tree
 from dagstore.objects import NUMBER, Objects, find, id_of
 from dagstore.ranking import Channel, default_channel
 from dagstore.refs import resolve
+from dagstore.shown import Rows
 from dagstore.storage import Reader, Storage, Writer
-from dagstore.views import Rows, RunView
 
 if TYPE_CHECKING:
     from dagstore.charter import Charter
+    from dagstore.views import RunView
 
 Ref = str | NodeId
 
@@ -80,10 +81,12 @@ class Base:
         """The oldest node that has this tree."""
         return next(facts(txn, tree, TREE_NODE))
 
-    def _runs_of_tree(self, txn: Reader, tree: int) -> Rows[RunView]:
+    def _runs_of_tree(self, txn: Reader, tree: int) -> "Rows[RunView]":
         return Rows(self._run_view(txn, seq) for seq in facts(txn, tree, TREE_RUN))
 
-    def _run_view(self, txn: Reader, seq: int) -> RunView:
+    def _run_view(self, txn: Reader, seq: int) -> "RunView":
+        from dagstore.views import RunView
+
         run: Run = self._objects.load(txn, seq)
         metric = self._objects.load(txn, find(txn, run.protocol)).metric
         return RunView(

@@ -11,10 +11,10 @@ from itertools import zip_longest
 
 from dagstore.codec import decode
 from dagstore.errors import BadInput, DagError, Damaged
-from dagstore.ids import BlobId, Id
+from dagstore.ids import BlobId, Id, NodeId
 from dagstore.index import DERIVED, add
 from dagstore.model import Adoption, Node, Note, Protocol, Run, Tree
-from dagstore.objects import Envelope, Objects, every, find
+from dagstore.objects import DELTA, ZSTD, Envelope, Objects, every, find, open_envelope
 from dagstore.storage import Reader, Writer
 from dagstore.storage_memory import MemoryStorage
 
@@ -78,15 +78,20 @@ def reindex(txn: Writer, objects: Objects, progress: Progress | None = None) -> 
 
 
 def _readable(txn: Reader, findings: list[Finding]) -> Iterator[tuple[int, Envelope]]:
-    try:
-        yield from every(txn)
-    except Damaged as error:
-        findings.append(Finding("unreadable", "obj", error.message))
+    for key, row in txn.scan("obj"):
+        seq = int.from_bytes(key, "big")
+        try:
+            envelope = open_envelope(row, seq)
+        except Damaged as error:
+            findings.append(Finding("unreadable", "obj", error.message))
+            continue
+        yield seq, envelope
 
 
 def _check_counts(txn: Reader) -> Iterator[Finding]:
-    if txn.get("meta", b"seed") is None:
-        yield Finding("no_seed", "meta", "the store names no seed node")
+    seed = txn.get("meta", b"seed")
+    if seed is None or not find(txn, NodeId(seed)):
+        yield Finding("no_seed", "meta", "the store names no seed node, or one that it does not have")
     objects, ids = txn.count("obj"), txn.count("id")
     if objects != ids:
         yield Finding("count", "id", f"{objects} objects but {ids} ids")
@@ -107,10 +112,22 @@ def _check_object(txn: Reader, objects: Objects, seq: int, envelope: Envelope, d
     except DagError as error:
         yield Finding("damaged", name, error.message)
         return
+    if depth == "full" and not _states_right(txn, objects, seq, envelope, data):
+        yield Finding("envelope", name, f"object number {seq} states another size or chain than it has")
     for other in _named_by(value):
         at = find(txn, other)
         if not 0 < at < seq:
             yield Finding("missing" if not at else "order", name, f"names {other.kind} {other}")
+
+
+def _states_right(txn: Reader, objects: Objects, seq: int, envelope: Envelope, data: bytes) -> bool:
+    """Whether the numbers in an envelope are those of what it holds."""
+    chain, depth = len(envelope.payload) if envelope.codec in (ZSTD, DELTA) else len(data), 0
+    if envelope.codec == DELTA:
+        under = objects.envelope(txn, envelope.base)
+        chain, depth = chain + (under.chain if under.base else 0), under.depth + 1
+    in_order = 0 < envelope.base < seq if envelope.codec == DELTA else envelope.base == 0
+    return in_order and (envelope.size, envelope.chain, envelope.depth) == (len(data), chain, depth)
 
 
 def _named_by(value: object) -> Iterator[Id]:

@@ -33,7 +33,7 @@ def decompress(frame: bytes, size: int, prefix: bytes = b"") -> bytes:
         data = decoder.decompress(frame, max_length=size + 1)
     except module.ZstdError as error:
         raise Damaged(f"a stored frame cannot be decoded: {error}", hint="run `dag fsck --full`") from None
-    if len(data) != size or not decoder.eof:
+    if len(data) != size or not decoder.eof or decoder.unused_data:
         raise Damaged(f"a stored frame should hold {size} bytes", hint="run `dag fsck --full`")
     return data  # type: ignore[no-any-return]
 

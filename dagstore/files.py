@@ -35,7 +35,7 @@ class BlobFiles:
         try:
             return decompress(self.path(blob).read_bytes(), size)
         except FileNotFoundError:
-            raise Damaged(f"blob {blob}: its file {self.path(blob)} is missing", hint="restore a copy") from None
+            raise Damaged(f"its file {self.path(blob)} is missing", hint="restore a copy") from None
         except OSError as error:
             raise Unavailable(f"{self.path(blob)}: {error.strerror}", hint="check permissions") from error
 
@@ -53,10 +53,10 @@ class BlobFiles:
 
 def _write_safely(final: Path, data: bytes) -> None:
     """Temporary name, write, sync, rename, sync the directory: after a crash the name holds all or nothing."""
-    import tempfile
-
     final.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f"tmp-{final.name}-", dir=final.parent)
+    temporary = final.parent / f"tmp-{final.name}-{os.urandom(6).hex()}"
+    # Readable for whom the umask lets read, as the database is: a store may be shared.
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -66,8 +66,8 @@ def _write_safely(final: Path, data: bytes) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
-    _sync_folder(final.parent)
-    _sync_folder(final.parent.parent)
+    for folder in final.parents[:3]:  # the shelf, the folder of shelves and the one above may be new
+        _sync_folder(folder)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -61,10 +61,11 @@ class Stale:
 def find_stale(txn: Reader, folder: Path, now: int) -> Stale:
     """Workspaces that were sealed or outlived their claim, overdue claims of proposers, and leftovers."""
     inside = str(folder / "workspaces") + "/"
+    deadlines = {claim.token: claim.deadline for claim in all_claims(txn)}
     workspaces = {
         one.id: one.path
         for one in all_workspaces(txn)
-        if one.path.startswith(inside) and (one.sealed or one.created + GRACE_MS < now)
+        if one.path.startswith(inside) and (one.sealed or deadlines.get(one.token, one.created) + GRACE_MS < now)
     }
     held = {ticket.token for ticket in all_tickets(txn)}
     overdue = (claim.token for claim in all_claims(txn) if claim.deadline + GRACE_MS < now)

@@ -7,11 +7,10 @@ O(log depth). Functions take `row`, which returns a node's row; nothing here is 
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A node in the graph. `generation` is the longest and `depth` the primary distance to a seed; 0 means none."""
 
     generation: int

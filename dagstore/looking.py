@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dagstore.base import Base, Ref
 from dagstore.errors import BadInput, NotFound
+from dagstore.frontier import Frontier, FrontierRow
 from dagstore.graph import Row, ancestors, lineage
 from dagstore.ids import BlobId, NodeId, RunId
 from dagstore.index import NODE_ADOPTION, NODE_NOTE, TREE_RUN, children, facts, graph_row, primaries, row_of
@@ -16,19 +17,8 @@ from dagstore.objects import find, id_of, short
 from dagstore.rank import Moments, Noise, interval
 from dagstore.ranking import Channel, channels, moments_of, ranked
 from dagstore.refs import seed
+from dagstore.shown import Rows
 from dagstore.storage import Reader
-from dagstore.views import (
-    AdoptionView,
-    Diff,
-    DiffStat,
-    FileDiff,
-    Frontier,
-    FrontierRow,
-    NodeView,
-    NoteView,
-    Rows,
-    RunView,
-)
 
 if TYPE_CHECKING:
     import networkx
@@ -37,6 +27,7 @@ if TYPE_CHECKING:
     from dagstore.claims import Claim
     from dagstore.descent import Descendants
     from dagstore.tickets import Ticket
+    from dagstore.views import AdoptionView, Diff, DiffStat, FileDiff, NodeView, NoteView, RunView
     from dagstore.workspaces import Workspace
 
 STRATEGIES = ("estimate",)
@@ -53,11 +44,11 @@ class Looking(Base):
         with self._storage.read() as txn:
             return short(txn, self._id(txn, self._seq(txn, ref)))
 
-    def node(self, ref: Ref) -> NodeView:
+    def node(self, ref: Ref) -> "NodeView":
         with self._storage.read() as txn:
             return self._view(txn, self._seq(txn, ref))
 
-    def nodes(self, *, limit: int | None = None, newest_first: bool = False) -> Rows[NodeView]:
+    def nodes(self, *, limit: int | None = None, newest_first: bool = False) -> "Rows[NodeView]":
         """Nodes in the order of recording."""
         with self._storage.read() as txn:
             rows = islice(txn.scan("graph", reverse=newest_first), limit)
@@ -68,17 +59,17 @@ class Looking(Base):
         with self._storage.read() as txn:
             return txn.count("graph")
 
-    def children(self, ref: Ref) -> Rows[NodeView]:
+    def children(self, ref: Ref) -> "Rows[NodeView]":
         """Nodes that have this one as a parent, oldest first."""
         with self._storage.read() as txn:
             return self._views(txn, children(txn, self._seq(txn, ref)))
 
-    def lineage(self, ref: Ref, *, limit: int | None = None) -> Rows[NodeView]:
+    def lineage(self, ref: Ref, *, limit: int | None = None) -> "Rows[NodeView]":
         """The node and its primary ancestors, nearest first; at most `limit` of them."""
         with self._storage.read() as txn:
             return self._views(txn, islice(lineage(self._seq(txn, ref), row_of(txn)), limit))
 
-    def ancestors(self, ref: Ref) -> Rows[NodeView]:
+    def ancestors(self, ref: Ref) -> "Rows[NodeView]":
         """Every node that this one builds on over any parents, oldest first; not itself."""
         with self._storage.read() as txn:
             seq = self._seq(txn, ref)
@@ -95,7 +86,7 @@ class Looking(Base):
             cut = any(place.hidden for place in places)
             return Descendants(self._id(txn, root), nodes, self._count_below(txn, root) + 1 - len(nodes) if cut else 0)
 
-    def runs(self, ref: Ref | None = None) -> Rows[RunView]:
+    def runs(self, ref: Ref | None = None) -> "Rows[RunView]":
         """Measurements, oldest first: of one node's tree, or all."""
         with self._storage.read() as txn:
             if ref is None:
@@ -103,25 +94,25 @@ class Looking(Base):
                 return Rows(self._run_view(txn, seq) for seq in seqs)
             return self._runs_of_tree(txn, graph_row(txn, self._seq(txn, ref)).tree)
 
-    def run(self, id: RunId) -> RunView:
+    def run(self, id: RunId) -> "RunView":
         with self._storage.read() as txn:
             seq = find(txn, id)
             if not seq:
                 raise NotFound(f"no run {id} in this store", hint="`dag show NODE` lists the runs of a node")
             return self._run_view(txn, seq)
 
-    def notes(self, ref: Ref) -> Rows[NoteView]:
+    def notes(self, ref: Ref) -> "Rows[NoteView]":
         """What was said about a node, oldest first."""
         with self._storage.read() as txn:
             return Rows(self._note_view(txn, seq) for seq in facts(txn, self._seq(txn, ref), NODE_NOTE))
 
-    def board(self, limit: int = 50) -> Rows[NoteView]:
+    def board(self, limit: int = 50) -> "Rows[NoteView]":
         """The latest notes about any node, newest first."""
         with self._storage.read() as txn:
             seqs = [int.from_bytes(key[9:], "big") for key, _ in txn.scan("facts") if key[8:9] == NODE_NOTE]
             return Rows(self._note_view(txn, seq) for seq in sorted(seqs, reverse=True)[:limit])
 
-    def adoptions(self, ref: Ref) -> Rows[AdoptionView]:
+    def adoptions(self, ref: Ref) -> "Rows[AdoptionView]":
         """How an adopted node was composed; several if it was composed more than once."""
         with self._storage.read() as txn:
             return Rows(self._adoption_view(txn, seq) for seq in facts(txn, self._seq(txn, ref), NODE_ADOPTION))
@@ -154,8 +145,10 @@ class Looking(Base):
         with self._storage.read() as txn:
             return self._objects.read(txn, id)
 
-    def diff(self, old: Ref, new: Ref | None = None) -> Diff:
+    def diff(self, old: Ref, new: Ref | None = None) -> "Diff":
         """What changed from `old` to `new`; with one argument, from its primary parent to it."""
+        from dagstore.views import Diff
+
         with self._storage.read() as txn:
             b = self._seq(txn, old if new is None else new)
             a = graph_row(txn, b).primary if new is None else self._seq(txn, old)
@@ -261,10 +254,12 @@ class Looking(Base):
                 inside.add(seq)
         return len(inside) - 1
 
-    def _views(self, txn: Reader, seqs: Iterable[int]) -> Rows[NodeView]:
+    def _views(self, txn: Reader, seqs: Iterable[int]) -> "Rows[NodeView]":
         return Rows(self._view(txn, seq) for seq in seqs)
 
-    def _view(self, txn: Reader, seq: int) -> NodeView:
+    def _view(self, txn: Reader, seq: int) -> "NodeView":
+        from dagstore.views import NodeView
+
         row = graph_row(txn, seq)
         id = self._id(txn, seq)
         note = self._first_note(txn, seq)
@@ -298,16 +293,21 @@ class Looking(Base):
         first = next(facts(txn, seq, NODE_NOTE), 0)
         return self._objects.load(txn, first) if first else None
 
-    def _note_view(self, txn: Reader, seq: int) -> NoteView:
+    def _note_view(self, txn: Reader, seq: int) -> "NoteView":
+        from dagstore.views import NoteView
+
         note: Note = self._objects.load(txn, seq)
         return NoteView(id_of(txn, seq), note.node, note.author, note.time, note.kind, note.text)  # type: ignore[arg-type]
 
-    def _adoption_view(self, txn: Reader, seq: int) -> AdoptionView:
+    def _adoption_view(self, txn: Reader, seq: int) -> "AdoptionView":
+        from dagstore.views import AdoptionView
+
         it: Adoption = self._objects.load(txn, seq)
         return AdoptionView(id_of(txn, seq), it.node, it.primary, it.adopted, it.decisions, it.author, it.time)  # type: ignore[arg-type]
 
-    def _file_diff(self, txn: Reader, path: str, old: Entry | None, new: Entry | None) -> FileDiff:
+    def _file_diff(self, txn: Reader, path: str, old: Entry | None, new: Entry | None) -> "FileDiff":
         from dagstore.lines import count_changes, unified
+        from dagstore.views import FileDiff
 
         before = self._objects.read(txn, old.blob) if old else b""
         after = self._objects.read(txn, new.blob) if new else b""
@@ -316,8 +316,9 @@ class Looking(Base):
         )
         return FileDiff(path, change, *count_changes(before, after), unified(before, after, path))
 
-    def _diff_stat(self, txn: Reader, old: int, new: int) -> DiffStat:
+    def _diff_stat(self, txn: Reader, old: int, new: int) -> "DiffStat":
         from dagstore.lines import count_changes
+        from dagstore.views import DiffStat
 
         before = self._tree(txn, old).by_path() if old else {}
         after = self._tree(txn, new).by_path()

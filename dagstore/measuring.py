@@ -2,27 +2,22 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from dagstore.base import Base, Ref
-from dagstore.claims import Claim, renew_claim
 from dagstore.codec import encode
-from dagstore.errors import BadInput
+from dagstore.errors import BadInput, NotFound
 from dagstore.ids import BlobId, NodeId, ProtocolId, RunId
 from dagstore.index import TREE_NODE, TREE_RUN, facts, graph_row
 from dagstore.model import Protocol, Run, Status
 from dagstore.objects import find
+from dagstore.shown import Rows
 from dagstore.storage import Reader, Writer
-from dagstore.tickets import (
-    Taken,
-    Ticket,
-    add_ticket,
-    all_tickets,
-    cancel_ticket,
-    finish_ticket,
-    give_ticket_back,
-    take_ticket,
-)
-from dagstore.views import Rows, RunView
+
+if TYPE_CHECKING:
+    from dagstore.claims import Claim
+    from dagstore.tickets import Taken, Ticket
+    from dagstore.views import RunView
 
 MAX_REPEAT = 10_000
 
@@ -30,12 +25,14 @@ MAX_REPEAT = 10_000
 class Measuring(Base):
     def queue(
         self, refs: Iterable[Ref], *, repeat: int | None = None, priority: int = 0, agent: str = ""
-    ) -> Rows[Ticket]:
+    ) -> "Rows[Ticket]":
         """Put nodes in line; the tickets that are new.
 
         Without `repeat`, a tree that has an `ok` run or waits in line already is passed over, so that nothing runs
         twice by accident. With it, tickets are added until that many wait for the tree.
         """
+        from dagstore.tickets import add_ticket
+
         if repeat is not None and not 1 <= repeat <= MAX_REPEAT:
             raise BadInput(f"--repeat {repeat} is out of range", hint=f"1 to {MAX_REPEAT}")
         with self._storage.write() as txn:
@@ -47,51 +44,65 @@ class Measuring(Base):
                 made += [add_ticket(txn, id, priority, agent, self._now()) for _ in wanted]
             return Rows(made)
 
-    def take(self, agent: str, ttl: float, *, ticket: int = 0) -> Taken | None:
+    def take(self, agent: str, ttl: float, *, ticket: int = 0) -> "Taken | None":
         """The next ticket under a claim of `ttl` seconds, or None; one whose holder is overdue is taken over."""
+        from dagstore.tickets import all_tickets, take_ticket
+
         with self._storage.read() as txn:
             if next(all_tickets(txn), None) is None:  # an idle trainer looks often, and looking needs no lock
                 return None
         with self._storage.write() as writer:
             return take_ticket(writer, agent, self._now(), int(ttl * 1000), ticket)
 
-    def renew(self, claim: Claim, ttl: float) -> Claim:
+    def renew(self, claim: "Claim", ttl: float) -> "Claim":
         """The claim with a later deadline; `ClaimLost` if somebody took over."""
+        from dagstore.claims import renew_claim
+
         with self._storage.write() as txn:
             return renew_claim(txn, claim.token, self._now(), int(ttl * 1000))
 
-    def complete(self, claim: Claim, run: Run, protocol: Protocol, artifacts: Mapping[str, bytes]) -> RunView:
+    def complete(self, claim: "Claim", run: Run, protocol: Protocol, artifacts: Mapping[str, bytes]) -> "RunView":
         """Record the run of a claimed ticket and remove the ticket, at once; `ClaimLost` records nothing.
 
         `artifacts` are stored as blobs and entered in the run under their names.
         """
+        from dagstore.tickets import finish_ticket
+
         with self._storage.write() as txn:
             finish_ticket(txn, claim)
             return self._record_run(txn, run, protocol, artifacts)
 
-    def retry(self, claim: Claim, run: Run, protocol: Protocol, artifacts: Mapping[str, bytes]) -> Ticket:
+    def retry(self, claim: "Claim", run: Run, protocol: Protocol, artifacts: Mapping[str, bytes]) -> "Ticket":
         """Record a run that failed for reasons of the machine, and put the ticket back in line."""
+        from dagstore.tickets import give_ticket_back
+
         with self._storage.write() as txn:
             ticket = give_ticket_back(txn, claim, failed=True)
             self._record_run(txn, run, protocol, artifacts)
             return ticket
 
-    def give_back(self, claim: Claim) -> Ticket:
+    def give_back(self, claim: "Claim") -> "Ticket":
         """Put the ticket of a claim back in line, as if it had not been taken."""
+        from dagstore.tickets import give_ticket_back
+
         with self._storage.write() as txn:
             return give_ticket_back(txn, claim, failed=False)
 
     def cancel(self, ticket: int) -> bool:
         """Remove a ticket that nobody holds from the line; whether it was there."""
+        from dagstore.tickets import cancel_ticket
+
         with self._storage.write() as txn:
             return cancel_ticket(txn, ticket)
 
-    def add_run(self, run: Run, protocol: Protocol, artifacts: Mapping[str, bytes] | None = None) -> RunView:
+    def add_run(self, run: Run, protocol: Protocol, artifacts: Mapping[str, bytes] | None = None) -> "RunView":
         """Record a run that was measured elsewhere; recording it again changes nothing."""
         with self._storage.write() as txn:
             return self._record_run(txn, run, protocol, artifacts or {})
 
     def _wanted(self, txn: Reader, seq: int, repeat: int | None) -> int:
+        from dagstore.tickets import all_tickets
+
         tree = graph_row(txn, seq).tree
         same = {self._id(txn, node) for node in facts(txn, tree, TREE_NODE)}
         waiting = sum(1 for ticket in all_tickets(txn) if ticket.node in same)
@@ -103,7 +114,12 @@ class Measuring(Base):
         runs: Iterable[Run] = (self._objects.load(txn, seq) for seq in facts(txn, tree, TREE_RUN))
         return any(run.status is Status.OK for run in runs)
 
-    def _record_run(self, txn: Writer, run: Run, protocol: Protocol, artifacts: Mapping[str, bytes]) -> RunView:
+    def _record_run(self, txn: Writer, run: Run, protocol: Protocol, artifacts: Mapping[str, bytes]) -> "RunView":
+        if not find(txn, run.node):
+            raise NotFound(f"no node {run.node} in this store", hint="`dag log` lists nodes")
+        for name, blob in run.artifacts.items():
+            if not find(txn, blob):
+                raise NotFound(f"no blob {blob} in this store for the artifact {name!r}", hint="hand over its bytes")
         _, id = self._protocol(txn, protocol)
         blobs = {name: self._artifact(txn, run.node, data) for name, data in artifacts.items()}
         whole = replace(run, protocol=id, artifacts={**run.artifacts, **blobs})

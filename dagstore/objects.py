@@ -6,14 +6,13 @@ deltas that reading it costs. An object is stored after all that it names, so se
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from dagstore.codec import decode, pack, unpack
 from dagstore.deltas import compress, decompress
-from dagstore.errors import Damaged, NotFound
+from dagstore.errors import BadInput, Damaged, NotFound
 from dagstore.files import BlobFiles
-from dagstore.ids import AdoptionId, BlobId, Id, NodeId, NoteId, ProtocolId, RunId, TreeId
+from dagstore.ids import SIZE, AdoptionId, BlobId, Id, NodeId, NoteId, ProtocolId, RunId, TreeId
 from dagstore.storage import Reader, Writer, after, last_key
 
 KINDS: tuple[type[Id], ...] = (BlobId, TreeId, NodeId, ProtocolId, RunId, NoteId, AdoptionId)
@@ -27,12 +26,12 @@ FILE_BYTES = 64 << 10
 MAX_DEPTH = 64
 MAX_DECODED = 4096
 WORTH_PACKING = 160  # a checksummed frame adds 13 bytes or more, which short texts rarely win back
+MAX_NUMBER = 1 << 62
 KEPT_BYTES = 16 << 20
 """Plain bytes kept at hand: the next version of a file is stored against the one that was just read or written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     kind: type[Id]
     codec: int
     id: Id
@@ -74,11 +73,13 @@ class Objects:
     def get(self, txn: Reader, seq: int) -> bytes:
         """The plain bytes of an object; `Damaged` unless they hash to its id."""
         envelope = self.envelope(txn, seq)
-        data = self._unpack(txn, envelope)
+        name = f"{envelope.kind.kind} {envelope.id}"
+        try:
+            data = self._unpack(txn, envelope)
+        except Damaged as error:
+            raise Damaged(f"{name}: {error.message}", hint=error.hint) from error
         if envelope.kind.of(data) != envelope.id:
-            raise Damaged(
-                f"{envelope.kind.kind} {envelope.id} holds other bytes than its id says", hint="run `dag fsck --full`"
-            )
+            raise Damaged(f"{name} holds other bytes than its id says", hint="run `dag fsck --full`")
         self._keep(envelope.id, data)
         return data
 
@@ -113,7 +114,7 @@ class Objects:
         row = txn.get("obj", key(seq))
         if row is None:
             raise Damaged(f"object number {seq} is missing", hint="run `dag fsck --full`")
-        return _open(row, seq)
+        return open_envelope(row, seq)
 
     def _pack(self, txn: Reader, kind: type[Id], id: Id, data: bytes, base: int) -> Envelope:
         size = len(data)
@@ -145,7 +146,7 @@ class Objects:
         while line[-1].codec == DELTA:
             line.append(self.envelope(txn, line[-1].base))
             if len(line) > MAX_DEPTH + 1:
-                raise Damaged(f"{envelope.kind.kind} {envelope.id}: its chain of deltas has no end")
+                raise Damaged("its chain of deltas has no end", hint="run `dag fsck --full`")
         data = self._plain(line.pop())
         while line:
             top = line.pop()
@@ -184,16 +185,16 @@ def id_of(txn: Reader, seq: int) -> Id:
     if row is None:
         raise Damaged(f"object number {seq} is missing", hint="run `dag fsck --full`")
     # An envelope begins with an array of 8, two integers below 128 and the header of 32 bytes: the id is at 5.
-    if row[:1] == b"\x98" and row[3:5] == b"\xc4\x20" and row[1] < len(KINDS):
+    if row[:1] == b"\x98" and row[3:5] == b"\xc4\x20" and row[1] < len(KINDS) and len(row) > 37:
         return KINDS[row[1]](row[5:37])
-    return _open(row, seq).id
+    return open_envelope(row, seq).id
 
 
 def every(txn: Reader, start: int = 1) -> Iterator[tuple[int, Envelope]]:
     """All objects in sequence order."""
     for raw, row in txn.scan("obj", key(start)):
         seq = int.from_bytes(raw, "big")
-        yield seq, _open(row, seq)
+        yield seq, open_envelope(row, seq)
 
 
 def with_prefix(txn: Reader, kind: type[Id], digits: str, limit: int) -> list[Id]:
@@ -243,10 +244,16 @@ def _seal(envelope: Envelope) -> bytes:
     )
 
 
-def _open(row: bytes, seq: int) -> Envelope:
+def open_envelope(row: bytes, seq: int) -> Envelope:
+    """The envelope in a row of `obj`; `Damaged` unless every field is one that could be there."""
     try:
         number, codec, id, size, base, chain, depth, payload = unpack(row)
-        kind = KINDS[number]
-        return Envelope(kind, codec, kind(id), size, base, chain, depth, payload)
-    except (ValueError, TypeError, IndexError) as error:
+    except (BadInput, ValueError, TypeError) as error:
         raise Damaged(f"object number {seq} cannot be read: {error}", hint="run `dag fsck --full`") from None
+    numbers = (number, codec, size, base, chain, depth)
+    whole = set(map(type, numbers)) == {int} and min(numbers) >= 0 and max(numbers) <= MAX_NUMBER
+    named = type(id) is bytes and len(id) == SIZE and type(payload) is bytes
+    if not (whole and named and number < len(KINDS)):
+        raise Damaged(f"object number {seq} cannot be read: it is no envelope", hint="run `dag fsck --full`")
+    kind = KINDS[number]
+    return Envelope(kind, codec, kind(id), size, base, chain, depth, payload)

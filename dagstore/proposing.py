@@ -1,13 +1,12 @@
 """How nodes come into a store: spawn a workspace, seal it, record a directory, adopt ancestors, say why."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dagstore.base import Ref, charter_of
-from dagstore.claims import PROPOSE, drop_claim, make_claim
 from dagstore.codec import encode
 from dagstore.errors import BadInput, NotFound, Refused
 from dagstore.graph import ancestors, merge_base
@@ -18,21 +17,21 @@ from dagstore.model import Adoption, Decision, Node, Note, Tree, changed_paths
 from dagstore.names import set_name
 from dagstore.objects import find, short
 from dagstore.ranking import moments_of
+from dagstore.shown import Rows
 from dagstore.storage import Reader, Writer
-from dagstore.views import Adopted, DiffStat, NoteView, Rows, RunView, Sealed, Spawned
-from dagstore.workspaces import Workspace, load_workspace, read_pointer, save_workspace, write_pointer
 
 if TYPE_CHECKING:
     from dagstore.adopt import Composition
     from dagstore.snapshot import Snapshot
+    from dagstore.views import Adopted, DiffStat, NoteView, RunView, Sealed, Spawned
+    from dagstore.workspaces import Workspace
 
 HYPOTHESIS, REMARK = "hypothesis", "remark"
 CLAIM_SECONDS = 3600
 """How long a spawned workspace announces that somebody works on it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     seq: int
     id: NodeId
     new: bool
@@ -41,12 +40,15 @@ class Recorded:
 class Proposing(Looking):
     def spawn(
         self, ref: Ref, *, why: str = "", agent: str = "", into: Path | str | None = None, ttl: float = CLAIM_SECONDS
-    ) -> Spawned:
+    ) -> "Spawned":
         """A workspace for a child of the node: a directory with its files, and a claim that says who works on it.
 
         `into` must be empty or not exist; without it the directory is made inside the store. `ttl` in seconds.
         """
+        from dagstore.claims import PROPOSE, make_claim
         from dagstore.materialise import materialise
+        from dagstore.views import Spawned
+        from dagstore.workspaces import Workspace, save_workspace, write_pointer
 
         with self._storage.read() as txn:
             seq = self._seq(txn, ref)
@@ -61,8 +63,10 @@ class Proposing(Looking):
             save_workspace(writer, made)
         return Spawned(str(directory), parent, claim)
 
-    def workspace(self, path: Path | str) -> Workspace:
+    def workspace(self, path: Path | str) -> "Workspace":
         """The workspace at `path` or above it; `NotFound` if there is none of this store."""
+        from dagstore.workspaces import load_workspace, read_pointer
+
         start = Path(path).absolute()
         for directory in chain([start], start.parents):
             pointer = read_pointer(directory)
@@ -72,12 +76,15 @@ class Proposing(Looking):
         missing = "" if start.exists() else ", which does not exist"
         raise NotFound(f"{start} is no workspace of this store{missing}", hint="make one with `dag spawn NODE`")
 
-    def seal(self, path: Path | str = ".", *, why: str = "", agent: str = "", unlock: bool = False) -> Sealed:
+    def seal(self, path: Path | str = ".", *, why: str = "", agent: str = "", unlock: bool = False) -> "Sealed":
         """Record a workspace as a node, durably; says whether it was known and what was measured of it.
 
         Refused if nothing changed, if it was sealed before, or if a locked path differs (`unlock` allows that: the
         node is then measured under another protocol).
         """
+        from dagstore.claims import drop_claim
+        from dagstore.workspaces import load_workspace, save_workspace
+
         workspace = self.workspace(path)
         if workspace.sealed:
             raise self._sealed_before(workspace, workspace.sealed)
@@ -108,7 +115,7 @@ class Proposing(Looking):
 
     def record(
         self, directory: Path | str, parents: Iterable[Ref], *, why: str = "", agent: str = "", unlock: bool = False
-    ) -> Sealed:
+    ) -> "Sealed":
         """Record any directory as a child of `parents`, under the same rules as `seal`."""
         from dagstore.snapshot import snapshot
 
@@ -133,7 +140,7 @@ class Proposing(Looking):
         agent: str = "",
         prefer: str = "best",
         dry_run: bool = False,
-    ) -> Adopted:
+    ) -> "Adopted":
         """Compose the changes of any nodes onto one of them; never blocks, and the order of `refs` never matters.
 
         `primary` says onto which: by default the best measured, else the one of the latest generation, else the
@@ -159,7 +166,7 @@ class Proposing(Looking):
                 return self._foreseen(txn, plan)
         return self._record_adoption(plan, agent, why or _default_why(plan))
 
-    def note(self, ref: Ref, text: str, *, agent: str = "", kind: str = REMARK) -> NoteView:
+    def note(self, ref: Ref, text: str, *, agent: str = "", kind: str = REMARK) -> "NoteView":
         """Say something about a node, for good."""
         if not text.strip():
             raise BadInput("an empty note says nothing", hint='dag note NODE "TEXT"')
@@ -174,11 +181,15 @@ class Proposing(Looking):
 
     def release(self, token: int) -> bool:
         """Give a claim back; whether it was still held."""
+        from dagstore.claims import drop_claim
+
         with self._storage.write() as txn:
             return drop_claim(txn, token)
 
     def abandon(self, path: Path | str) -> None:
         """Drop a workspace: its claim is given back and, if it lies inside the store, its directory removed."""
+        from dagstore.claims import drop_claim
+
         workspace = self.workspace(path)
         with self._storage.write() as txn:
             drop_claim(txn, workspace.token)
@@ -192,14 +203,14 @@ class Proposing(Looking):
         """Whether that is the folder of this store, in any spelling."""
         return folder == self.folder or folder.resolve() == self.folder.resolve()
 
-    def _sealed_before(self, workspace: Workspace, node: NodeId) -> Refused:
+    def _sealed_before(self, workspace: "Workspace", node: NodeId) -> Refused:
         return Refused(
             f"workspace {workspace.path} was sealed already, as {str(node)[:12]}",
             hint=f"go on from there with `dag spawn {str(node)[:12]}`",
             code="sealed",
         )
 
-    def _snapshot(self, workspace: Workspace, *, unlock: bool) -> "Snapshot":
+    def _snapshot(self, workspace: "Workspace", *, unlock: bool) -> "Snapshot":
         with self._storage.read() as txn:
             parent = find(txn, workspace.parent)
             taken = self._take(txn, workspace, parent)
@@ -207,7 +218,7 @@ class Proposing(Looking):
             _check_charter(taken)
             return taken
 
-    def _take(self, txn: Reader, workspace: Workspace, parent: int) -> "Snapshot":
+    def _take(self, txn: Reader, workspace: "Workspace", parent: int) -> "Snapshot":
         from dagstore.snapshot import snapshot
 
         limit = self._charter(txn, parent).file_limit
@@ -272,7 +283,9 @@ class Proposing(Looking):
         note = Note(node, _clean(author), self._now(), kind, _clean(text))
         return self._put(txn, note, encode(note), NoteId)[0]
 
-    def _sealed(self, txn: Reader, made: Recorded) -> Sealed:
+    def _sealed(self, txn: Reader, made: Recorded) -> "Sealed":
+        from dagstore.views import Sealed
+
         row = graph_row(txn, made.seq)
         return Sealed(
             node=made.id,
@@ -338,7 +351,9 @@ class Proposing(Looking):
         read = self._objects.read
         return compose(self._id(txn, onto), tree, donors, lambda blob: read(txn, blob), preference)
 
-    def _foreseen(self, txn: Reader, plan: "_Plan") -> Adopted:
+    def _foreseen(self, txn: Reader, plan: "_Plan") -> "Adopted":
+        from dagstore.views import Adopted
+
         tree = TreeId.of(encode(plan.composition.tree))
         id = plan.existing or NodeId.of(encode(Node.of(plan.parents, tree)))
         seq, at = find(txn, id), find(txn, tree)
@@ -362,11 +377,13 @@ class Proposing(Looking):
             diff=stat,
         )
 
-    def _tree_stat(self, txn: Reader, plan: "_Plan") -> DiffStat:
+    def _tree_stat(self, txn: Reader, plan: "_Plan") -> "DiffStat":
+        from dagstore.views import DiffStat
+
         before, after = self._tree(txn, find(txn, plan.onto)).by_path(), plan.composition.tree.by_path()
         return DiffStat(len(changed_paths(before, after)), 0, 0)
 
-    def _record_adoption(self, plan: "_Plan", agent: str, why: str) -> Adopted:
+    def _record_adoption(self, plan: "_Plan", agent: str, why: str) -> "Adopted":
         with self._storage.write() as txn:
             parents = [plan.onto, *(parent for parent in plan.parents if parent != plan.onto)]
             made = self._record(txn, parents, plan.composition.tree, plan.composition.blobs, (agent, why))
@@ -376,8 +393,7 @@ class Proposing(Looking):
             return replace(self._foreseen(txn, plan), known=not made.new, recorded=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
+class _Plan(NamedTuple):
     """An adoption before it is recorded; `existing` when it changes nothing."""
 
     existing: NodeId | None

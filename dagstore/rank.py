@@ -5,17 +5,19 @@ Moments follow Welford (1962), "Note on a method for calculating corrected sums 
 
 import math
 import struct
+import sys
 from dataclasses import dataclass
 
 from dagstore.model import Direction
 
+MAX = sys.float_info.max
 Z90 = 1.6448536269514722
 """Half-width of a 90 % normal interval, in standard errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """How many numbers, their mean, and the sum of squared deviations from it."""
+    """How many numbers, their mean, and the sum of squared deviations from it (at most `MAX`: always finite)."""
 
     n: int = 0
     mean: float = 0.0
@@ -24,8 +26,9 @@ class Moments:
     def add(self, value: float) -> "Moments":
         n = self.n + 1
         shift = value - self.mean
-        mean = self.mean + shift / n
-        return Moments(n, mean, self.squares + shift * (value - mean))
+        # From one end of the number line to the other, only the less exact formula stays finite.
+        mean = self.mean + shift / n if math.isfinite(shift) else self.mean * (self.n / n) + value / n
+        return Moments(n, mean, min(MAX, self.squares + shift * (value - mean)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +55,8 @@ class Pool:
         if new.n < 2:
             return self
         first = new.n == 2
-        return Pool(
-            self.runs + (2 if first else 1), self.groups + first, max(0.0, self.squares + new.squares - old.squares)
-        )
+        squares = self.squares + new.squares - old.squares
+        return Pool(self.runs + (2 if first else 1), self.groups + first, min(MAX, max(0.0, squares)))
 
     def noise(self) -> Noise:
         freedom = self.runs - self.groups

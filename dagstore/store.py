@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -14,12 +15,10 @@ from dagstore.proposing import Proposing
 from dagstore.refs import SEED
 from dagstore.storage import Storage
 from dagstore.storage_lmdb import LmdbStorage
-from dagstore.views import Initialised
-from dagstore.workspaces import read_pointer
 
 if TYPE_CHECKING:
     from dagstore.charter import Charter
-    from dagstore.snapshot import Snapshot
+    from dagstore.views import Initialised
 
 FOLDER = ".dag"
 FORMAT = 1
@@ -61,9 +60,12 @@ def find_folder(start: Path | str = ".") -> Path:
     if here.name == FOLDER and (here / "data.mdb").is_file():
         return here
     for directory in (here, *here.parents):
-        pointer = read_pointer(directory)
-        if pointer is not None:
-            return pointer[0]
+        if (directory / FOLDER).is_file():
+            from dagstore.workspaces import read_pointer
+
+            pointer = read_pointer(directory)
+            if pointer is not None:
+                return pointer[0]
         if (directory / FOLDER / "data.mdb").is_file():
             return directory / FOLDER
     raise NotFound(f"{here} is not in a store", hint="make one with `dag init`")
@@ -104,13 +106,14 @@ def init_store(
     agent: str = "",
     clock: Clock = time.time,
     entropy: Entropy = os.urandom,
-) -> Initialised:
+) -> "Initialised":
     """Make a store in a project directory and record the directory as its seed node.
 
     Writes `dag.toml` if there is none, guessing what was not said; `guessed` tells what and from what. Nothing is left
     behind if the project cannot be recorded. `Refused` if there is a finished store already.
     """
-    from dagstore.charter import CHARTER_PATH
+    from dagstore.snapshot import snapshot
+    from dagstore.views import Initialised
 
     root = Path(directory).absolute()
     if not root.is_dir():
@@ -127,26 +130,27 @@ def init_store(
         "editable": tuple(editable) or None,
         "locked": tuple(locked) or None,
     }
-    ours = not (root / CHARTER_PATH).exists()
-    charter, guessed = _charter(root, {name: value for name, value in said.items() if value is not None})
-    taken = _take(root, charter, ours=ours)
-    store = Store(root / FOLDER, _create(root / FOLDER), clock, entropy)
-    with store, store._storage.write() as txn:
-        seed = store._record(txn, [], taken.tree, taken.contents, (agent, "seed"))
-        txn.put("meta", SEED, bytes(seed.id))
-        txn.put("meta", b"uuid", entropy(16))
-        txn.put("meta", b"index", str(INDEX).encode())
-        txn.put("meta", b"format", str(FORMAT).encode())
+    with _charter_undone_on_failure(root):
+        charter, guessed = _charter(root, {name: value for name, value in said.items() if value is not None})
+        taken = snapshot(root, file_limit=charter.file_limit)
+        store = Store(root / FOLDER, _create(root / FOLDER), clock, entropy)
+        with store, store._storage.write() as txn:
+            seed = store._record(txn, [], taken.tree, taken.contents, (agent, "seed"))
+            txn.put("meta", SEED, bytes(seed.id))
+            txn.put("meta", b"uuid", entropy(16))
+            txn.put("meta", b"index", str(INDEX).encode())
+            txn.put("meta", b"format", str(FORMAT).encode())
     return Initialised(seed.id, str(root / FOLDER), charter, tuple(guessed), len(taken.tree.entries))
 
 
-def _take(root: Path, charter: "Charter", *, ours: bool) -> "Snapshot":
-    """A snapshot of the project. If there is none, a charter that is `ours` goes, so that what was said may change."""
+@contextmanager
+def _charter_undone_on_failure(root: Path) -> Iterator[None]:
+    """Should what follows fail, a charter that was not there before goes again, so that what was said may change."""
     from dagstore.charter import CHARTER_PATH
-    from dagstore.snapshot import snapshot
 
+    ours = not (root / CHARTER_PATH).exists()
     try:
-        return snapshot(root, file_limit=charter.file_limit)
+        yield
     except BaseException:
         if ours:
             (root / CHARTER_PATH).unlink(missing_ok=True)

@@ -18,7 +18,7 @@ import click
 
 from cli.app import App, printable, verb
 from cli.main import INTERRUPTED, OK
-from dagstore.errors import DagError
+from dagstore.errors import Unavailable
 
 if TYPE_CHECKING:
     from agent.loop import Agent, Attempt
@@ -164,18 +164,24 @@ def trainer(app: App, stop: threading.Event) -> Iterator[None]:
         process = subprocess.Popen(
             [*words, "train", "--while-stdin"], stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
         )
-        watch = threading.Thread(target=lambda: process.wait() is None or stop.set(), daemon=True)
+
+        def await_end() -> None:
+            process.wait()
+            stop.set()
+
+        watch = threading.Thread(target=await_end, daemon=True)
         watch.start()
         try:
             yield
         finally:
-            if process.stdin is not None:
-                process.stdin.close()
+            early = process.poll() is not None
+            assert process.stdin is not None
+            process.stdin.close()
             watch.join()
-        if process.returncode not in (OK, INTERRUPTED):
+        if early or process.returncode not in (OK, INTERRUPTED):
             log.seek(0)
             said = printable(log.read().decode("utf-8", "replace")).strip()
-            raise DagError(f"the trainer failed: {said[-500:]}", hint="start it by hand with `dag train`")
+            raise Unavailable(f"the trainer failed: {said[-500:]}", hint="start it by hand with `dag train`")
 
 
 def _names(name: str, program: str | None, agents: int) -> list[str]:

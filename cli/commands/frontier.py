@@ -6,9 +6,9 @@ import click
 
 from cli.app import App, verb
 from cli.render import line, number, styled, table
+from dagstore.frontier import Frontier, FrontierRow
 from dagstore.looking import STRATEGIES
 from dagstore.rank import Noise
-from dagstore.views import Frontier, FrontierRow
 
 COLUMNS = ("rank", "id", "estimate", "90 % interval", "runs", "generation", "message")
 
