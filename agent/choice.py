@@ -20,16 +20,16 @@ def choose_parent(rows: Sequence[FrontierRow], busy: Mapping[NodeId, int], rng: 
 
 
 def choose_donors(
-    rows: Sequence[FrontierRow], related: Mapping[NodeId, Set[NodeId]], rng: random.Random
+    rows: Sequence[FrontierRow], above: Mapping[NodeId, Set[NodeId]], rng: random.Random
 ) -> tuple[NodeId, ...]:
     """Two or three ranked nodes to adopt together, none an ancestor of another; empty if there are no two.
 
-    `related` gives the ancestors of each ranked node.
+    `above` gives, for each ranked node, which others are its ancestors.
     """
     chosen: list[NodeId] = []
     wanted = rng.choice((2, 2, 3))
     for row in sorted(rows, key=lambda row: rng.random() * DECAY ** -(row.rank - 1)):
-        apart = all(row.id not in related[other] and other not in related[row.id] for other in chosen)
+        apart = all(row.id not in above[other] and other not in above[row.id] for other in chosen)
         if apart and len(chosen) < wanted:
             chosen.append(row.id)
     return tuple(sorted(chosen)) if len(chosen) > 1 else ()

@@ -162,8 +162,9 @@ class Agent:
     def _donors(self, frontier: Frontier) -> tuple[NodeId, ...]:
         if len(frontier.nodes) < 2 or self._rng.random() >= self._adopt_rate:
             return ()
-        related = {row.id: {node.id for node in self._store.ancestors(row.id)} for row in frontier.nodes}
-        return choose_donors(frontier.nodes, related, self._rng)
+        ids = [row.id for row in frontier.nodes]
+        above = {one: {other for other in ids if other != one and self._store.is_ancestor(other, one)} for one in ids}
+        return choose_donors(frontier.nodes, above, self._rng)
 
     def _task(self, parent: NodeId, workspace: Path) -> Task:
         charter = self._store.charter(parent)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from dagstore.base import Base, Ref
 from dagstore.errors import BadInput, NotFound
 from dagstore.frontier import Frontier, FrontierRow
-from dagstore.graph import Row, ancestors, lineage
-from dagstore.ids import BlobId, NodeId, RunId
+from dagstore.graph import Row, ancestors, is_ancestor, lineage
+from dagstore.ids import BlobId, NodeId, NoteId, RunId
 from dagstore.index import NODE_ADOPTION, NODE_NOTE, TREE_RUN, children, facts, graph_row, primaries, row_of
 from dagstore.model import Adoption, Entry, Note, changed_paths
 from dagstore.names import all_names
-from dagstore.objects import find, id_of, short
+from dagstore.objects import find, id_of, newest, short
 from dagstore.rank import Moments, Noise, interval
 from dagstore.ranking import Channel, channels, moments_of, ranked
 from dagstore.refs import seed
@@ -86,6 +86,11 @@ class Looking(Base):
             cut = any(place.hidden for place in places)
             return Descendants(self._id(txn, root), nodes, self._count_below(txn, root) + 1 - len(nodes) if cut else 0)
 
+    def is_ancestor(self, old: Ref, young: Ref) -> bool:
+        """Whether `young` builds on `old` over any parents; a node counts as its own ancestor."""
+        with self._storage.read() as txn:
+            return is_ancestor(self._seq(txn, old), self._seq(txn, young), row_of(txn))
+
     def runs(self, ref: Ref | None = None) -> "Rows[RunView]":
         """Measurements, oldest first: of one node's tree, or all."""
         with self._storage.read() as txn:
@@ -109,8 +114,7 @@ class Looking(Base):
     def board(self, limit: int = 50) -> "Rows[NoteView]":
         """The latest notes about any node, newest first."""
         with self._storage.read() as txn:
-            seqs = [int.from_bytes(key[9:], "big") for key, _ in txn.scan("facts") if key[8:9] == NODE_NOTE]
-            return Rows(self._note_view(txn, seq) for seq in sorted(seqs, reverse=True)[:limit])
+            return Rows(self._note_view(txn, seq) for seq in islice(newest(txn, NoteId), limit))
 
     def adoptions(self, ref: Ref) -> "Rows[AdoptionView]":
         """How an adopted node was composed; several if it was composed more than once."""

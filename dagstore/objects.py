@@ -197,6 +197,14 @@ def every(txn: Reader, start: int = 1) -> Iterator[tuple[int, Envelope]]:
         yield seq, open_envelope(row, seq)
 
 
+def newest(txn: Reader, kind: type[Id]) -> Iterator[int]:
+    """Sequence numbers of the objects of a kind, newest first."""
+    for raw, row in txn.scan("obj", reverse=True):
+        seq = int.from_bytes(raw, "big")
+        if open_envelope(row, seq).kind is kind:
+            yield seq
+
+
 def with_prefix(txn: Reader, kind: type[Id], digits: str, limit: int) -> list[Id]:
     """At most `limit` ids of a kind that start with these hex digits, in order."""
     even = digits[: len(digits) // 2 * 2]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import dagstore
+from dagstore.storage import TABLES
 from dagstore.testing.builders import make_child, make_store, measure
 
 PATIENCE = 60
@@ -90,7 +91,7 @@ os.waitpid(child, 0)
 """
 
 READ_ONLY = """
-import os
+import errno, os, shutil, tempfile
 
 def use(root):
     with dagstore.open(root) as store:
@@ -215,9 +216,9 @@ def test_an_open_store_does_not_cross_a_fork(project):
 def test_a_reader_keeps_its_moment_while_other_processes_write(project):
     with dagstore.open(project) as store:
         with store._storage.read() as txn:
-            before = {table: list(txn.scan(table)) for table in dagstore.storage.TABLES}
+            before = {table: list(txn.scan(table)) for table in TABLES}
             (said,) = run_at_once(SEAL_MANY, [(project, 0, 5)])
-            assert {table: list(txn.scan(table)) for table in dagstore.storage.TABLES} == before
+            assert {table: list(txn.scan(table)) for table in TABLES} == before
             assert txn.count("graph") == 1
         assert len(said) == 5
         assert store.count() == 6

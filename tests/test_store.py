@@ -14,6 +14,7 @@ from dagstore.codec import encode
 from dagstore.errors import BadInput, ClaimLost, NotFound, Refused, Unavailable
 from dagstore.ids import BlobId, NodeId, RunId
 from dagstore.model import Direction, Status
+from dagstore.storage import TABLES
 from dagstore.testing.builders import (
     FILES,
     START,
@@ -60,7 +61,7 @@ def child(store, text, parent="@seed", **said):
 def state(store):
     """All that a store holds, to see that nothing was recorded."""
     with store._storage.read() as txn:
-        return {table: list(txn.scan(table)) for table in dagstore.storage.TABLES}
+        return {table: list(txn.scan(table)) for table in TABLES}
 
 
 # --- init ---

@@ -179,6 +179,7 @@ class Worker:
         own = {name: value for name, value in self._setting.environ.items() if not name.startswith("DAG_")}
         return own | {
             "PATH": search_path,
+            "UV_PROJECT_ENVIRONMENT": str(self._store.root / ".venv"),  # else `uv run` makes one for every experiment
             "PYTHONUNBUFFERED": "1",  # what was printed before a kill must be in the log
             "DAG_NODE": str(job.claim.node),
             "DAG_SEED": str(job.taken.ticket.number),
