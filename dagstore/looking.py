@@ -1,6 +1,6 @@
 """Questions to a store. Every answer is a plain value from one snapshot; nothing here writes or waits for a writer."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -321,18 +321,21 @@ class Looking(Base):
         return FileDiff(path, change, *count_changes(before, after), unified(before, after, path))
 
     def _diff_stat(self, txn: Reader, old: int, new: int) -> "DiffStat":
+        before = self._tree(txn, old).by_path() if old else {}
+        return self._stat(before, self._tree(txn, new).by_path(), lambda blob: self._objects.recall(txn, blob))
+
+    def _stat(
+        self, before: Mapping[str, Entry], after: Mapping[str, Entry], read: Callable[[BlobId], bytes]
+    ) -> "DiffStat":
         from dagstore.lines import count_changes
         from dagstore.views import DiffStat
 
-        before = self._tree(txn, old).by_path() if old else {}
-        after = self._tree(txn, new).by_path()
         counts = [0, 0]
         paths = changed_paths(before, after)
         for path in paths:
             one, other = before.get(path), after.get(path)
             if one is None or other is None or one.blob != other.blob:
-                texts = (self._objects.recall(txn, entry.blob) if entry else b"" for entry in (one, other))
-                insertions, deletions = count_changes(*texts)
+                insertions, deletions = count_changes(*(read(entry.blob) if entry else b"" for entry in (one, other)))
                 counts = [counts[0] + insertions, counts[1] + deletions]
         return DiffStat(len(paths), *counts)
 

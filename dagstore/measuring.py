@@ -40,6 +40,7 @@ class Measuring(Base):
             for ref in refs:
                 seq = self._seq(txn, ref)
                 id = self._id(txn, seq)
+                self._charter(txn, seq)  # a node that cannot be measured must not reach a trainer
                 wanted = range(self._wanted(txn, seq, repeat))
                 made += [add_ticket(txn, id, priority, agent, self._now()) for _ in wanted]
             return Rows(made)

@@ -140,7 +140,10 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What some parents wanted in a contested region, as the bytes they would have put there."""
+    """What some parents wanted in a contested region: the bytes they would have put there.
+
+    A store keeps no bytes for a whole file (region `*`); the trees of the origins hold it.
+    """
 
     origins: tuple[NodeId, ...]
     text: bytes

@@ -1,11 +1,13 @@
 """Which paths a tree may hold: relative, NFC, inside the tree, and distinct on every file system."""
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
 from dagstore.errors import BadInput
 
 MAX_PATH_BYTES = 1024
+_UNSAFE = re.compile(r"[\\\x00-\x1f\x7f-\x9f\u2028\u2029]")
 RESERVED = frozenset({".dag", ".git"})
 """Names that belong to the tools around a tree and never enter it."""
 
@@ -26,7 +28,7 @@ def _problem(path: str) -> str:
     parts = path.split("/")
     rules = (
         (not path or size > MAX_PATH_BYTES, f"is empty or longer than {MAX_PATH_BYTES} bytes"),
-        ("\0" in path or "\\" in path, "holds a NUL or a backslash"),
+        (_UNSAFE.search(path) is not None, "holds a backslash or a control character"),
         (any(part in ("", ".", "..") for part in parts), "leaves the tree or is not in its shortest form"),
         (any(part.lower() in RESERVED for part in parts), "uses a name that is reserved (.dag, .git)"),
         (not path.isascii() and unicodedata.normalize("NFC", path) != path, "is not in Unicode form NFC"),

@@ -1,4 +1,4 @@
-"""How nodes come into a store: spawn a workspace, seal it, record a directory, adopt ancestors, say why."""
+"""How nodes come into a store: spawn a workspace, seal it, record a directory, say why."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -9,21 +9,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from dagstore.base import Ref, charter_of
 from dagstore.codec import encode
 from dagstore.errors import BadInput, NotFound, Refused
-from dagstore.graph import ancestors, merge_base
-from dagstore.ids import AdoptionId, BlobId, NodeId, NoteId, TreeId
-from dagstore.index import graph_row, row_of
+from dagstore.ids import BlobId, NodeId, NoteId, TreeId
+from dagstore.index import graph_row
 from dagstore.looking import Looking
-from dagstore.model import Adoption, Decision, Node, Note, Tree, changed_paths
+from dagstore.model import Node, Note, Tree, changed_paths
 from dagstore.names import set_name
 from dagstore.objects import find, short
-from dagstore.ranking import moments_of
-from dagstore.shown import Rows
 from dagstore.storage import Reader, Writer
 
 if TYPE_CHECKING:
-    from dagstore.adopt import Composition
     from dagstore.snapshot import Snapshot
-    from dagstore.views import Adopted, DiffStat, NoteView, RunView, Sealed, Spawned
+    from dagstore.views import NoteView, Sealed, Spawned
     from dagstore.workspaces import Workspace
 
 HYPOTHESIS, REMARK = "hypothesis", "remark"
@@ -131,40 +127,6 @@ class Proposing(Looking):
             ids = [self._id(txn, seq) for seq in seqs]
         with self._storage.write() as writer:
             return self._sealed(writer, self._record(writer, ids, taken.tree, taken.contents, (agent, why)))
-
-    def adopt(
-        self,
-        *refs: Ref,
-        primary: Ref | None = None,
-        why: str = "",
-        agent: str = "",
-        prefer: str = "best",
-        dry_run: bool = False,
-    ) -> "Adopted":
-        """Compose the changes of any nodes onto one of them; never blocks, and the order of `refs` never matters.
-
-        `primary` says onto which: by default the best measured, else the one of the latest generation, else the
-        smallest id. Where nodes really disagree, `prefer` decides (`best`: the better measured, `primary`, or a node)
-        and the record keeps all sides. Nodes that are ancestors of others bring nothing new. Locked paths stay those
-        of the primary.
-        """
-        with self._storage.read() as txn:
-            given = sorted({self._seq(txn, ref) for ref in refs} | ({self._seq(txn, primary)} if primary else set()))
-            if len(given) < 2:
-                raise BadInput("adopting takes at least two different nodes", hint="dag adopt A B [C …]")
-            onto = self._seq(txn, primary) if primary else self._best_of(txn, given)
-            heads = self._heads(txn, given)
-            onto = onto if onto in heads else self._best_of(txn, heads)
-            preference = self._preference(txn, onto, heads, prefer)
-            composition = self._compose(txn, onto, heads, preference)
-            gone = [self._id(txn, seq) for seq in given if seq not in heads]
-            decisions = (*composition.decisions, *(Decision("", "*", "already", (id,)) for id in gone))
-            unchanged = composition.tree == self._tree(txn, onto)
-            parents = [self._id(txn, onto)] if unchanged else [self._id(txn, seq) for seq in heads]
-            plan = _Plan(parents[0] if unchanged else None, self._id(txn, onto), parents, composition, decisions)
-            if dry_run or unchanged:
-                return self._foreseen(txn, plan)
-        return self._record_adoption(plan, agent, why or _default_why(plan))
 
     def note(self, ref: Ref, text: str, *, agent: str = "", kind: str = REMARK) -> "NoteView":
         """Say something about a node, for good."""
@@ -280,7 +242,7 @@ class Proposing(Looking):
             raise Refused(f"the content of {path} is not at hand", hint="repeat the snapshot")
 
     def _add_note(self, txn: Writer, node: NodeId, author: str, kind: str, text: str) -> int:
-        note = Note(node, _clean(author), self._now(), kind, _clean(text))
+        note = Note(node, clean(author), self._now(), kind, clean(text))
         return self._put(txn, note, encode(note), NoteId)[0]
 
     def _sealed(self, txn: Reader, made: Recorded) -> "Sealed":
@@ -297,116 +259,6 @@ class Proposing(Looking):
             diff=self._diff_stat(txn, row.primary, made.seq),
         )
 
-    def _best_of(self, txn: Reader, seqs: Iterable[int]) -> int:
-        """The best measured, else the latest generation, else the smallest id."""
-        return self._by_merit(txn, seqs)[0]
-
-    def _by_merit(self, txn: Reader, seqs: Iterable[int]) -> list[int]:
-        channel = self._channel(txn)
-        sign = 1 if channel and channel.direction.value == "minimize" else -1
-
-        def merit(seq: int) -> tuple[bool, float, int, NodeId]:
-            row = graph_row(txn, seq)
-            moments = moments_of(txn, channel, row.tree) if channel else None
-            measured = moments is not None and moments.n > 0
-            score = sign * moments.mean if moments and measured else 0.0
-            return not measured, score, -row.generation, self._id(txn, seq)
-
-        return sorted(seqs, key=merit)
-
-    def _heads(self, txn: Reader, seqs: list[int]) -> list[int]:
-        """Those that are no ancestor of another one."""
-        row = row_of(txn)
-        covered = ancestors((parent for seq in seqs for parent in row(seq).parents), row)
-        return [seq for seq in seqs if seq not in covered]
-
-    def _preference(self, txn: Reader, onto: int, heads: list[int], prefer: str) -> list[NodeId]:
-        order = self._by_merit(txn, heads)
-        first = onto if prefer == "primary" else order[0] if prefer == "best" else self._seq(txn, prefer)
-        if first not in heads:
-            raise BadInput(f"--prefer {prefer} is none of the nodes", hint="say best, primary or one of the nodes")
-        channel = self._channel(txn)
-        measured = channel is not None and any(moments_of(txn, channel, graph_row(txn, seq).tree).n for seq in heads)
-        if prefer == "best" and not measured:
-            first = onto
-        return [self._id(txn, seq) for seq in (first, *(seq for seq in order if seq != first))]
-
-    def _compose(self, txn: Reader, onto: int, heads: list[int], preference: list[NodeId]) -> "Composition":
-        from dagstore.adopt import Donor, compose
-
-        tree = self._tree(txn, onto)
-        charter = self._charter(txn, onto)
-        locked = [entry for entry in tree if charter.is_locked(entry.path)]
-
-        def without_locks(other: Tree) -> Tree:
-            return Tree.of((*locked, *(entry for entry in other if not charter.is_locked(entry.path))))
-
-        row = row_of(txn)
-        donors = []
-        for seq in heads:
-            if seq != onto:
-                base = merge_base(onto, seq, row)
-                before = without_locks(self._tree(txn, base)) if base else Tree.of(locked)
-                donors.append(Donor(self._id(txn, seq), before, without_locks(self._tree(txn, seq))))
-        read = self._objects.read
-        return compose(self._id(txn, onto), tree, donors, lambda blob: read(txn, blob), preference)
-
-    def _foreseen(self, txn: Reader, plan: "_Plan") -> "Adopted":
-        from dagstore.views import Adopted
-
-        tree = TreeId.of(encode(plan.composition.tree))
-        id = plan.existing or NodeId.of(encode(Node.of(plan.parents, tree)))
-        seq, at = find(txn, id), find(txn, tree)
-        row = graph_row(txn, seq) if seq else None
-        runs: Rows[RunView] = self._runs_of_tree(txn, at) if at else Rows()
-        stat = self._diff_stat(txn, row.primary, seq) if row else self._tree_stat(txn, plan)
-        primary = self._id(txn, row.primary) if row and row.primary else None if row else plan.onto
-        adopted = self._ids(txn, row.adopted) if row else tuple(sorted(set(plan.parents) - {plan.onto}))
-        known = seq > 0
-        return Adopted(
-            node=id,
-            short=short(txn, id),
-            primary=primary,
-            adopted=adopted,
-            onto=plan.onto,
-            known=known,
-            recorded=known,
-            decisions=plan.decisions,
-            contradictions=sum(decision.contradiction for decision in plan.decisions),
-            runs=runs,
-            diff=stat,
-        )
-
-    def _tree_stat(self, txn: Reader, plan: "_Plan") -> "DiffStat":
-        from dagstore.views import DiffStat
-
-        before, after = self._tree(txn, find(txn, plan.onto)).by_path(), plan.composition.tree.by_path()
-        return DiffStat(len(changed_paths(before, after)), 0, 0)
-
-    def _record_adoption(self, plan: "_Plan", agent: str, why: str) -> "Adopted":
-        with self._storage.write() as txn:
-            parents = [plan.onto, *(parent for parent in plan.parents if parent != plan.onto)]
-            made = self._record(txn, parents, plan.composition.tree, plan.composition.blobs, (agent, why))
-            others = tuple(sorted(set(plan.parents) - {plan.onto}))
-            record = Adoption(made.id, plan.onto, others, plan.decisions, _clean(agent), self._now())
-            self._put(txn, record, encode(record), AdoptionId)
-            return replace(self._foreseen(txn, plan), known=not made.new, recorded=True)
-
-
-class _Plan(NamedTuple):
-    """An adoption before it is recorded; `existing` when it changes nothing."""
-
-    existing: NodeId | None
-    onto: NodeId
-    parents: list[NodeId]
-    composition: "Composition"
-    decisions: tuple[Decision, ...]
-
-
-def _default_why(plan: _Plan) -> str:
-    donors = " ".join(str(parent)[:8] for parent in sorted(plan.parents) if parent != plan.onto)
-    return f"adopt {donors} onto {str(plan.onto)[:8]}"
-
 
 def _check_charter(taken: "Snapshot") -> None:
     """A tree without a charter that can be read could never be measured; one that was not read is the parent's."""
@@ -420,6 +272,6 @@ def _check_charter(taken: "Snapshot") -> None:
         charter_of(data)
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Text from a command line as valid Unicode; what cannot be said in UTF-8 becomes a replacement character."""
     return text.encode("utf-8", "replace").decode()

@@ -38,6 +38,7 @@ class LmdbStorage:
 
     def __init__(self, folder: Path, *, create: bool = False, readonly: bool = False) -> None:
         self._folder = folder
+        self._readonly = readonly
         self._key, self._shared = _acquire(folder, create, readonly)
 
     @contextmanager
@@ -53,7 +54,7 @@ class LmdbStorage:
     @contextmanager
     def write(self) -> Iterator[Writer]:
         shared = self._usable()
-        if shared.readonly:
+        if self._readonly:
             raise Unavailable(f"{self._folder} is opened for reading only", hint="check its permissions")
         with _translated(self._folder), shared.env.begin(write=True) as txn:
             yield _Change(txn, shared.tables)
@@ -135,12 +136,12 @@ def _acquire(folder: Path, create: bool, readonly: bool) -> tuple[tuple[int, int
         where = folder.stat()
         key = (where.st_dev, where.st_ino)
         shared = _open.get(key)
-        if shared is not None and shared.pid == os.getpid() and shared.readonly == readonly:
+        if shared is not None and shared.pid == os.getpid() and (readonly or not shared.readonly):
             shared.users += 1
             return key, shared
         if shared is not None:
             raise Refused(
-                f"{folder} is already open in this process, otherwise or from before a fork",
+                f"{folder} is already open in this process, for reading only or from before a fork",
                 hint="close that store first, or start processes with the `spawn` method",
             )
         shared = _Shared(_environment(folder, readonly), readonly)

@@ -1,23 +1,25 @@
 """The one façade: opens the directory `.dag` and is what people, agents and trainers talk to."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from dagstore.adopting import Adopting
 from dagstore.errors import BadInput, Damaged, NotFound, Refused, Unavailable
+from dagstore.ids import NodeId
 from dagstore.index import VERSION as INDEX
 from dagstore.keeping import Keeping
 from dagstore.measuring import Measuring
-from dagstore.proposing import Proposing
 from dagstore.refs import SEED
 from dagstore.storage import Storage
 from dagstore.storage_lmdb import LmdbStorage
 
 if TYPE_CHECKING:
     from dagstore.charter import Charter
+    from dagstore.snapshot import Snapshot
     from dagstore.views import Initialised
 
 FOLDER = ".dag"
@@ -28,7 +30,7 @@ Clock = Callable[[], float]
 Entropy = Callable[[int], bytes]
 
 
-class Store(Proposing, Measuring, Keeping):
+class Store(Adopting, Measuring, Keeping):
     """An open store. Use it as a context manager, or `close()` it.
 
     Reading takes no lock that a writer waits for; one store may be shared by the threads of a process, never across
@@ -120,8 +122,8 @@ def init_store(
         raise NotFound(f"{root} is no directory", hint="name the directory of your project")
     if (root / FOLDER).is_file():
         raise Refused(f"{root} is a workspace already", hint="record it with `dag seal`", code="exists")
-    if (root / FOLDER / "data.mdb").is_file() and _is_finished(root / FOLDER):
-        raise Refused(f"{root / FOLDER} exists already", hint="go on with `dag spawn @seed`", code="exists")
+    if _is_finished(root / FOLDER):
+        raise _exists(root / FOLDER)
     said = {
         "command": command,
         "metric": metric,
@@ -133,17 +135,29 @@ def init_store(
     with _charter_undone_on_failure(root):
         charter, guessed = _charter(root, {name: value for name, value in said.items() if value is not None})
         taken = snapshot(root, file_limit=charter.file_limit)
-        store = Store(root / FOLDER, _create(root / FOLDER), clock, entropy)
-        with store, store._storage.write() as txn:
-            seed = store._record(txn, [], taken.tree, taken.contents, (agent, "seed"))
-            txn.put("meta", SEED, bytes(seed.id))
-            txn.put("meta", b"uuid", entropy(16))
-            txn.put("meta", b"index", str(INDEX).encode())
-            txn.put("meta", b"format", str(FORMAT).encode())
-    return Initialised(seed.id, str(root / FOLDER), charter, tuple(guessed), len(taken.tree.entries))
+        with Store(root / FOLDER, _create(root / FOLDER), clock, entropy) as store:
+            seed = _record_seed(store, taken, agent)
+    return Initialised(seed, str(root / FOLDER), charter, tuple(guessed), len(taken.tree.entries))
 
 
-@contextmanager
+def _record_seed(store: Store, taken: "Snapshot", agent: str) -> NodeId:
+    """The seed node and what names the store, in one transaction: of two that begin at once, one makes the store."""
+    with store._storage.write() as txn:
+        if txn.get("meta", SEED) is not None:
+            raise _exists(store.folder)
+        seed = store._record(txn, [], taken.tree, taken.contents, (agent, "seed"))
+        txn.put("meta", SEED, bytes(seed.id))
+        txn.put("meta", b"uuid", store._entropy(16))
+        txn.put("meta", b"index", str(INDEX).encode())
+        txn.put("meta", b"format", str(FORMAT).encode())
+        return seed.id
+
+
+def _exists(folder: Path) -> Refused:
+    return Refused(f"{folder} exists already", hint="go on with `dag spawn @seed`", code="exists")
+
+
+@contextlib.contextmanager
 def _charter_undone_on_failure(root: Path) -> Iterator[None]:
     """Should what follows fail, a charter that was not there before goes again, so that what was said may change."""
     from dagstore.charter import CHARTER_PATH
@@ -152,7 +166,7 @@ def _charter_undone_on_failure(root: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if ours:
+        if ours and not _is_finished(root / FOLDER):
             (root / CHARTER_PATH).unlink(missing_ok=True)
         raise
 
@@ -199,14 +213,14 @@ def _project_texts(root: Path) -> dict[str, str]:
 
 
 def _is_finished(folder: Path) -> bool:
-    storage = LmdbStorage(folder, readonly=not _writable(folder))
+    if not (folder / "data.mdb").is_file():
+        return False
     try:
-        with storage.read() as txn:
-            return txn.get("meta", SEED) is not None
+        storage = LmdbStorage(folder, readonly=not _writable(folder))
     except Damaged:
         return False
-    finally:
-        storage.close()
+    with contextlib.closing(storage), storage.read() as txn:
+        return txn.get("meta", SEED) is not None
 
 
 def _writable(folder: Path) -> bool:

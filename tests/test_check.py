@@ -1,6 +1,7 @@
 """fsck finds what is wrong and names it, says nothing about what is right, and rebuilds what is derived."""
 
 import itertools
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -113,7 +114,7 @@ def test_rebuilt_indexes_are_the_same_to_the_byte(store):
 def test_indexes_can_be_lost(store):
     before = scans(store)
     store.close()
-    with LmdbStorage(store.folder).write() as txn:
+    with closing(LmdbStorage(store.folder)) as storage, storage.write() as txn:
         for table in DERIVED:
             for row, _ in list(txn.scan(table)):
                 txn.delete(table, row)
@@ -141,7 +142,7 @@ def test_an_index_row_too_few_or_too_many_is_found(store, table):
         row, value = next(txn.scan(table, reverse=True))
         txn.delete(table, row)
     assert [finding.what for finding in findings(store)] == [table]
-    with LmdbStorage(store.folder).write() as txn:
+    with closing(LmdbStorage(store.folder)) as storage, storage.write() as txn:
         txn.put(table, row, value)
         txn.put(table, row + b"\0", b"")
     assert [finding.what for finding in findings(store)] == [table]

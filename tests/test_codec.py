@@ -132,9 +132,7 @@ decisions = st.builds(Decision, texts, texts, texts, node_sets, sides, st.boolea
 objects = st.one_of(
     trees,
     st.builds(Node, node_sets, raw_ids.map(TreeId)),
-    st.builds(
-        Protocol, texts, texts, st.sampled_from(Direction), numbers, trees.map(lambda tree: tree.entries), texts
-    ),
+    st.builds(Protocol, texts, texts, st.sampled_from(Direction), numbers, trees.map(lambda tree: tree.entries), texts),
     st.builds(
         Run,
         node=nodes,

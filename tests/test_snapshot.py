@@ -288,7 +288,7 @@ def test_names_that_no_tree_may_hold(tmp_path):
     message = refusal(tmp_path).message
     assert message.startswith("3 paths cannot be recorded:")
     assert "is not valid UTF-8" in message
-    assert "holds a NUL or a backslash" in message
+    assert "holds a backslash or a control character" in message
     assert "is not in Unicode form NFC" in message
 
 

@@ -64,8 +64,11 @@ def test_storages_of_one_process_share_what_is_open(tmp_path):
 def test_a_link_to_a_store_is_the_same_store(tmp_path):
     one = LmdbStorage(tmp_path / "store", create=True)
     (tmp_path / "link").symlink_to("store")
-    fill(LmdbStorage(tmp_path / "link"), [b"a"])
+    other = LmdbStorage(tmp_path / "link")
+    fill(other, [b"a"])
     assert count(one) == 1
+    one.close()
+    other.close()
 
 
 def test_one_opened_for_reading_does_not_write(tmp_path):
@@ -102,8 +105,14 @@ def test_a_file_that_is_no_store_is_damaged(tmp_path, data):
         LmdbStorage(tmp_path)
 
 
-def test_errors_of_the_machine_name_the_store(tmp_path):
+@pytest.fixture
+def storage(tmp_path):
     storage = LmdbStorage(tmp_path, create=True)
+    yield storage
+    storage.close()
+
+
+def test_errors_of_the_machine_name_the_store(storage, tmp_path):
     with pytest.raises(Unavailable, match=str(tmp_path)) as caught, storage.write():
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert caught.value.hint
@@ -112,23 +121,19 @@ def test_errors_of_the_machine_name_the_store(tmp_path):
     assert count(storage) == 0
 
 
-def test_the_map_is_sparse(tmp_path):
-    storage = LmdbStorage(tmp_path, create=True)
+def test_the_map_is_sparse(storage, tmp_path):
     fill(storage, [b"a"])
     assert (tmp_path / "data.mdb").stat().st_size < 1 << 20
 
 
-def test_pages_of_old_states_are_used_again(tmp_path):
-    storage = LmdbStorage(tmp_path, create=True)
+def test_pages_of_old_states_are_used_again(storage, tmp_path):
     for number in range(300):
         with storage.write() as txn:
             txn.put("state", b"same", bytes([number % 256]) * 1000)
     assert (tmp_path / "data.mdb").stat().st_size < 1 << 20
 
 
-def test_a_reader_may_end_in_any_thread_order(tmp_path):
-    """Readers of many short-lived threads leave no slot behind."""
-    storage = LmdbStorage(tmp_path, create=True)
+def test_readers_of_many_threads_leave_nothing_behind(storage):
     for _ in range(1100):
         thread = threading.Thread(target=count, args=(storage,))
         thread.start()

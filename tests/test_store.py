@@ -867,14 +867,25 @@ def test_foreseeing_an_adoption_records_nothing(fleet, donors):
     assert (again.node, again.known, again.recorded) == (made.node, True, True)
 
 
-def test_adopting_an_ancestor_changes_nothing(fleet, donors):
+def test_adopting_an_ancestor_makes_no_node_and_is_recorded_once(fleet, donors):
     below = variant(fleet, "WARMUP = 10", "WARMUP = 20", donors[0])
-    before = state(fleet)
-    for refs in ((below, donors[0]), ("@seed", donors[0], below)):
-        made = fleet.adopt(*refs)
-        assert (made.node, made.known) == (below, True)
-        assert "already" in {decision.engine for decision in made.decisions}
-    assert state(fleet) == before
+    nodes = fleet.count()
+    for _ in range(2):
+        for refs in ((below, donors[0]), ("@seed", donors[0], below)):
+            made = fleet.adopt(*refs)
+            assert (made.node, made.known) == (below, True)
+            assert "already" in {decision.engine for decision in made.decisions}
+    assert fleet.count() == nodes
+    assert [len(record.adopted) for record in fleet.adoptions(below)] == [1, 2]
+
+
+def test_a_contradiction_is_kept_where_the_files_do_not_change(fleet):
+    good, bad = variant(fleet, "LR = 0.1", "LR = 0.2"), variant(fleet, "LR = 0.1", "LR = 0.9")
+    measure(fleet, good, 0.1)
+    assert fleet.adopt(good, bad).node == good
+    (record,) = fleet.adoptions(good)
+    (contested,) = (decision for decision in record.decisions if decision.contradiction)
+    assert {side.text for side in contested.sides} == {b"LR = 0.2\n", b"LR = 0.9\n"}
 
 
 def test_an_adopted_node_is_ahead_of_all_it_adopted(fleet, donors):

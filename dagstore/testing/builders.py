@@ -64,9 +64,7 @@ def write_files(folder: Path, files: Mapping[str, str | bytes]) -> None:
         file.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def make_project(
-    path: Path, files: Mapping[str, str | bytes] | None = None, *, direction: str = "minimize"
-) -> Path:
+def make_project(path: Path, files: Mapping[str, str | bytes] | None = None, *, direction: str = "minimize") -> Path:
     """A directory with a charter and the given files, `FILES` by default."""
     path.mkdir(parents=True, exist_ok=True)
     write_files(path, {CHARTER_PATH: CHARTER.format(direction=direction), **(FILES if files is None else files)})

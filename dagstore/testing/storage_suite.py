@@ -1,7 +1,7 @@
 """What every storage must do, as tests: a new one is a subclass of `StorageContract` that says how it is made."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,8 +22,10 @@ class StorageContract:
         raise NotImplementedError
 
     @pytest.fixture
-    def storage(self, tmp_path: Path) -> Storage:
-        return self.make(tmp_path)
+    def storage(self, tmp_path: Path) -> Iterator[Storage]:
+        storage = self.make(tmp_path)
+        yield storage
+        storage.close()
 
     def test_every_table_starts_empty(self, storage: Storage) -> None:
         with storage.read() as txn:

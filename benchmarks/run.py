@@ -1,0 +1,51 @@
+"""Runs the named workloads (all without a name), prints one table and writes RESULTS.md and results.json.
+
+python benchmarks/run.py [NAME …] [--quick]
+"""
+
+import argparse
+import importlib
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from harness import Row, machine, save, table
+
+WORKLOADS = ("record", "frontier", "start", "overhead", "adopt")
+
+
+def main() -> int:
+    arguments = _arguments()
+    names = arguments.names or WORKLOADS
+    where, start = machine(), time.monotonic()
+    results: dict[str, list[Row]] = {}
+    failed: list[str] = []
+    for name in names:
+        print(f"{name} …", file=sys.stderr, flush=True)
+        try:
+            results[name] = importlib.import_module(name).rows(quick=arguments.quick)
+        except Exception:
+            traceback.print_exc()
+            failed.append(name)
+    print(table(results))
+    if set(names) == set(WORKLOADS) and not failed:
+        save(results, Path(__file__).parent, where, quick=arguments.quick, seconds=time.monotonic() - start)
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure dagstore beside its references.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(WORKLOADS))
+    parser.add_argument("--quick", action="store_true", help="under a minute: fewer rounds, smaller stores")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in WORKLOADS]
+    if unknown:
+        parser.error(f"no workload {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())
