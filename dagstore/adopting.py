@@ -182,7 +182,7 @@ class Adopting(Proposing):
             known=seq > 0,
             recorded=seq > 0,
             decisions=plan.decisions,
-            contradictions=sum(decision.contradiction for decision in plan.decisions),
+            contradictions=tuple(decision for decision in plan.decisions if decision.contradiction),
             runs=runs,
             diff=self._stat(before, plan.composition.tree.by_path(), read),
         )

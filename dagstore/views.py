@@ -164,7 +164,7 @@ class Adopted(Shown):
     known: bool
     recorded: bool
     decisions: tuple[Decision, ...]
-    contradictions: int
+    contradictions: tuple[Decision, ...]
     runs: Rows[RunView]
     diff: DiffStat
 

@@ -80,12 +80,25 @@ def test_one_opened_for_reading_does_not_write(tmp_path):
     storage.close()
 
 
-def test_one_process_does_not_open_a_store_for_reading_and_writing(tmp_path):
-    storage = LmdbStorage(tmp_path, create=True)
-    with pytest.raises(Refused, match="already open"):
-        LmdbStorage(tmp_path, readonly=True)
-    storage.close()
-    LmdbStorage(tmp_path, readonly=True).close()
+def test_one_opened_for_reading_beside_a_writer_does_not_write_either(tmp_path):
+    writer, reader = LmdbStorage(tmp_path, create=True), LmdbStorage(tmp_path, readonly=True)
+    fill(writer, [b"a"])
+    assert count(reader) == 1
+    with pytest.raises(Unavailable, match="reading only"), reader.write():
+        pass
+    writer.close()
+    assert count(reader) == 1
+    reader.close()
+
+
+def test_a_store_that_is_open_for_reading_cannot_be_opened_for_writing(tmp_path):
+    LmdbStorage(tmp_path, create=True).close()
+    reader = LmdbStorage(tmp_path, readonly=True)
+    with pytest.raises(Refused, match="already open") as caught:
+        LmdbStorage(tmp_path)
+    assert "close" in caught.value.hint
+    reader.close()
+    LmdbStorage(tmp_path).close()
 
 
 def test_an_unfinished_store_cannot_be_read_but_be_finished(tmp_path):

@@ -18,7 +18,8 @@ def command(app: App, limit: int) -> None:
     Example:
       dag board --limit 50
     """
-    app.answer(app.store(readonly=True).board(limit), _render)
+    notes = app.store(readonly=True).board(limit)
+    app.answer({"notes": notes}, lambda _: _render(notes))
 
 
 def _render(notes: Sequence[NoteView]) -> None:

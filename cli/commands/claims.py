@@ -15,7 +15,8 @@ def command(app: App) -> None:
     Example:
       dag claims --json
     """
-    app.answer(app.store(readonly=True).claims(), _render)
+    claims = app.store(readonly=True).claims()
+    app.answer({"claims": claims}, lambda _: _render(claims))
 
 
 def _render(claims: Sequence[Claim]) -> None:

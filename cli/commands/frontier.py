@@ -15,7 +15,7 @@ COLUMNS = ("rank", "id", "estimate", "90 % interval", "runs", "generation", "mes
 
 @verb("frontier")
 @click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many nodes.")
-@click.option("--strategy", type=click.Choice(STRATEGIES), default=STRATEGIES[0], show_default=True)
+@click.option("--strategy", type=click.Choice(STRATEGIES), default=STRATEGIES[0], show_default=True, help="By what.")
 @click.option("--metric", metavar="M", help="Another metric than the charter's.")
 @click.option("--platform", metavar="P", help="Another platform than the one with the most runs.")
 @click.option("--all", "every", is_flag=True, help="Every protocol and platform, each ranked by itself.")

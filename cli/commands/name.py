@@ -20,7 +20,7 @@ def command(app: App, name: str | None, node: str | None) -> None:
     """
     if name is None:
         names = app.store(readonly=True).names()
-        app.answer([{"name": name, "node": node} for name, node in names.items()], _show_all)
+        app.answer({"names": [{"name": name, "node": node} for name, node in names.items()]}, _show_all)
         return
     if node is None:
         raise click.UsageError(f"say which node {name!r} shall mean")
@@ -35,8 +35,8 @@ def _render(named: dict[str, Any]) -> None:
     line(styled(named["name"], "bold"), f" is {str(named['node'])[:8]}{before}")
 
 
-def _show_all(names: list[dict[str, Any]]) -> None:
-    if names:
-        table(("name", "node"), [(one["name"], str(one["node"])[:8]) for one in names])
+def _show_all(answer: dict[str, Any]) -> None:
+    if answer["names"]:
+        table(("name", "node"), [(one["name"], str(one["node"])[:8]) for one in answer["names"]])
     else:
         line("no node has a name")
