@@ -31,7 +31,7 @@ MAX_CHOICES = 3
 
 # Possessive, so that no long line takes exponential time here either.
 _SET = r"\[[!^]?+\]?+(?:(?!--|&&|\|\||~~)[^][/\\])*\]"
-_PLAIN = re.compile(rf"(?:[^[\\]|\\[^/]|{_SET})*+")
+_PLAIN = re.compile(rf"(?:[^[\\]|\\[^/]|{_SET})*")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,16 +16,18 @@ from dagstore.lines import split_lines
 
 LIMIT = 1_000_000
 
+# No possessive quantifier on a group: Python before 3.11.5 matches those wrongly (gh-106052). The loops are unrolled so
+# that each character can be taken in one way only, which keeps matching linear all the same.
 _TOKEN = re.compile(
     rb"[^\"'#()\[\]{}\\\n]*+(?:"
     rb"(?P<newline>\n)"
     rb"|#[^\n]*"
     rb"|(?P<open>[(\[{])"
     rb"|(?P<close>[)\]}])"
-    rb'|"""(?:[^"\\]|\\.|"(?!""))*+"""'
-    rb"|'''(?:[^'\\]|\\.|'(?!''))*+'''"
-    rb'|"(?!"")(?:[^"\\\n]|\\.)*+"'
-    rb"|'(?!'')(?:[^'\\\n]|\\.)*+'"
+    rb'|"""[^"\\]*+(?:(?:\\.|"(?!""))[^"\\]*+)*"""'
+    rb"|'''[^'\\]*+(?:(?:\\.|'(?!''))[^'\\]*+)*'''"
+    rb'|"(?!"")[^"\\\n]*+(?:\\.[^"\\\n]*+)*"'
+    rb"|'(?!'')[^'\\\n]*+(?:\\.[^'\\\n]*+)*'"
     rb"|\\\r?\n"
     rb"|(?P<stray>[\"'\\])"
     rb"|\Z)",
