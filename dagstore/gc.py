@@ -102,9 +102,7 @@ def count(txn: Reader, folder: Path) -> Stats:
     kinds: dict[str, Kind] = {}
     for _, envelope in every(txn):
         old = kinds.get(envelope.kind.kind, Kind(0, 0, 0))
-        kinds[envelope.kind.kind] = Kind(
-            old.count + 1, old.plain + envelope.size, old.stored + len(envelope.payload)
-        )
+        kinds[envelope.kind.kind] = Kind(old.count + 1, old.plain + envelope.size, old.stored + len(envelope.payload))
     files = (folder / "data.mdb", *folder.glob("blobs/*/*"))
     return Stats(
         nodes=kinds.get("node", Kind(0, 0, 0)).count,

@@ -583,6 +583,14 @@ def test_no_edit_is_lost_without_a_record(case, path: str) -> None:
     assert len(set(result)) == len(result)
 
 
+def test_contests_around_lines_that_the_primary_deleted_are_one() -> None:
+    base, primary = b"a\nb\nc\nd\n", b"a\nd\n"
+    drops, inserts = b"c\nd\n", b"a\nb\nnew\nc\nd\n"
+    data, decisions = World().one_file(primary, (base, drops), (base, inserts), path="f.txt")
+    assert sorted(data.splitlines()) == sorted(set(data.splitlines()))
+    assert [one.contradiction for one in decisions] == [True]
+
+
 @settings(deadline=None, max_examples=150)
 @given(st.lists(st.integers(0, 29), min_size=1, max_size=8, unique=True), st.sampled_from(["f.py", "f"]))
 def test_disjoint_single_line_edits_all_land(rows: list[int], path: str) -> None:

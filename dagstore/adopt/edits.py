@@ -41,7 +41,12 @@ class Edit:
         return self.start == self.end
 
     def overlaps(self, other: "Edit") -> bool:
-        """Whether both change a line, or one inserts inside of what the other changes."""
+        """Whether both change a line, or one inserts inside of what the other changes.
+
+        Contested places overlap if they only touch: lines between them may be gone from the primary.
+        """
+        if self.against and other.against:
+            return self.start <= other.end and other.start <= self.end
         return self.start < other.end and other.start < self.end
 
     @property

@@ -202,20 +202,25 @@ def _numbered(edits: Sequence[Edit]) -> list[Edit]:
 
 
 def _groups(edits: Sequence[Edit]) -> list[list[Edit]]:
-    """Edits that cannot be decided apart; `edits` are sorted by place."""
+    """Edits that cannot be decided apart."""
     groups: list[list[Edit]] = []
     points: dict[tuple[object, ...], list[Edit]] = {}
+    contested = {edit.start for edit in edits if edit.against and not edit.point}
     end = 0
-    for edit in edits:
-        if groups and edit.start < end:
+    for edit in sorted(edits, key=lambda one: (one.start, not one.point, not one.against, one.end)):
+        if groups and (edit.start < end or _touches(groups[-1], edit)):
             groups[-1].append(edit)
             end = max(end, edit.end)
-        elif edit.point:
+        elif edit.point and not (edit.against and edit.start in contested):
             points.setdefault(_point_key(edit), []).append(edit)
         else:
             groups.append([edit])
             end = edit.end
     return [*groups, *points.values()]
+
+
+def _touches(group: Sequence[Edit], edit: Edit) -> bool:
+    return edit.against and any(one.against and one.end == edit.start for one in group)
 
 
 def _point_key(edit: Edit) -> tuple[object, ...]:
