@@ -12,7 +12,6 @@ nothing here is a sandbox.
 """
 
 import os
-import re
 import shlex
 import signal
 import stat
@@ -27,15 +26,13 @@ from typing import IO
 
 from agent.proposer import ProposalFailed, Task
 from dagstore.errors import BadInput
+from dagstore.printable import one_line
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 5.0
 MAX_OUTPUT_BYTES = 256 << 20
 MAX_READ_BYTES = 64 << 10
-MAX_REASON = 200
 NO_REASON = "(no reason given)"
-
-_STYLING = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
 def parse_command(text: str) -> tuple[str, ...]:
@@ -78,7 +75,7 @@ class CommandProposer:
 
     @property
     def name(self) -> str:
-        return printable(Path(self._argv[0]).name)
+        return one_line(Path(self._argv[0]).name)
 
     def propose(self, task: Task) -> str:
         """What the program wrote to `$DAG_WHY`, else its last line on stdout: one printable line of at most 200.
@@ -93,7 +90,7 @@ class CommandProposer:
             names = {"DAG_BRIEF": str(brief), "DAG_WHY": str(why), "DAG_WORKSPACE": str(workspace)}
             outcome = self._run(workspace, self._env | names, task.stop)
             self._check(outcome)
-            return printable(_read_why(why)) or _last_line(outcome.stdout) or NO_REASON
+            return one_line(_read_why(why)) or _last_line(outcome.stdout) or NO_REASON
 
     def _run(self, workspace: Path, env: Mapping[str, str], stop: Callable[[], bool]) -> _Outcome:
         # Files, not pipes: nobody needs to drain them, and a grandchild that keeps one open blocks nobody.
@@ -118,7 +115,7 @@ class CommandProposer:
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
-            raise ProposalFailed(f"cannot start {printable(self._argv[0])}: {printable(str(error))}") from error
+            raise ProposalFailed(f"cannot start {one_line(self._argv[0])}: {one_line(str(error))}") from error
         try:
             yield process
         finally:
@@ -188,16 +185,4 @@ def _read_why(path: Path) -> str:
 
 
 def _last_line(text: str) -> str:
-    return next(filter(None, map(printable, reversed(text.splitlines()))), "")
-
-
-def printable(text: str, limit: int = MAX_REASON) -> str:
-    """`text` as one printable line of at most `limit` characters, fit for a terminal and a prompt.
-
-    White space becomes single blanks, terminal styling goes, every other unprintable character is shown as its escape.
-    """
-    words = " ".join(_STYLING.sub("", text).split())
-    shown = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in words[: limit + 1]
-    )
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+    return next(filter(None, map(one_line, reversed(text.splitlines()))), "")

@@ -115,10 +115,5 @@ def importing() -> Iterator[None]:
             gc.enable()
 
 
-def printable(text: str) -> str:
-    """Text from agents and experiments without anything that could steer a terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
-
-
 def is_terminal() -> bool:
     return sys.stdout.isatty()

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import click
 
-from cli.app import common, importing, printable
+from cli.app import common, importing
 from dagstore.errors import BadInput, ClaimLost, DagError, Damaged, NotFound, Refused, Unavailable
+from dagstore.printable import printable
 
 VERBS = {
     "Begin": ("init", "spawn", "seal", "adopt"),

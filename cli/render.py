@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.app import is_terminal, printable
+from cli.app import is_terminal
+from dagstore.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -139,7 +140,7 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
 
 def _cell(text: str) -> str:
     """One printable line, still styled if it was."""
-    clean = " ".join(printable(text).splitlines())
+    clean = " ".join(printable(text).splitlines()).expandtabs(1)
     return styled(clean, text.style) if isinstance(text, Styled) else clean
 
 

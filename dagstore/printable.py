@@ -2,7 +2,7 @@
 
 import re
 
-_STYLING = re.compile(r"\x1b\[[0-9;:]*m")
+_STYLING = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
 def printable(text: str) -> str:

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.command import CommandProposer, parse_command, printable
+from agent.command import CommandProposer, parse_command
 from agent.proposer import ProposalFailed, Proposer, Task
 from dagstore.errors import BadInput
+from dagstore.printable import one_line
 
 ENV = {"PATH": os.environ["PATH"]}
 
@@ -146,7 +147,7 @@ def test_a_program_that_cannot_be_started_is_named(tmp_path: Path) -> None:
     for program in ("no-such-program", "./script", "bad\0name"):
         with pytest.raises(ProposalFailed, match="cannot start ") as failure:
             CommandProposer([program], ENV, 30).propose(task_in(tmp_path))
-        assert printable(program) in str(failure.value)
+        assert one_line(program) in str(failure.value)
     with pytest.raises(ProposalFailed, match="gone"):
         shell("true").propose(task_in(tmp_path / "gone"))
 
@@ -236,7 +237,7 @@ def test_an_empty_argument_list_is_refused() -> None:
 
 @given(st.text(), st.integers(1, 300))
 def test_printable_text_is_one_printable_line(text: str, limit: int) -> None:
-    shown = printable(text, limit)
+    shown = one_line(text, limit)
     assert shown.isprintable()
     assert len(shown) <= limit
     assert shown == shown.strip()
@@ -244,4 +245,4 @@ def test_printable_text_is_one_printable_line(text: str, limit: int) -> None:
 
 @given(st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=200))
 def test_plain_text_is_shown_as_it_is(text: str) -> None:
-    assert printable(text) == text
+    assert one_line(text) == text

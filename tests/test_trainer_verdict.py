@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagstore.model import Status
+from dagstore.printable import printable
 from trainer.metrics import METRICS_FILE, Metrics
 from trainer.process import Command, Ending, execute
-from trainer.verdict import MAX_REASON, judge, printable, tail
+from trainer.verdict import MAX_REASON, judge, tail
 
 FINE = Ending(exit_code=0, seconds=300.0)
 MEASURED = Metrics({"val_bpb": 0.9}, {})

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Sequence
 
 from dagstore.model import Status
+from dagstore.printable import printable
 from trainer.metrics import METRICS_FILE, STEPS_FILE, Metrics
 from trainer.process import Ending
 
@@ -115,15 +116,6 @@ def tail(log: bytes, limit: int = 2000) -> str:
         return text
     cut = text[len(text) - limit + 1 :]
     return "…" + cut
-
-
-def printable(text: str) -> str:
-    """The text with every character that could command a terminal or hide from a reader as an escape.
-
-    Kept are line ends, tabs and what Unicode calls printable; escaped are control characters, terminal sequences,
-    bidirectional overrides, invisible and unassigned characters.
-    """
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _lines(log: bytes) -> list[str]:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from cli.app import App, printable, verb
+from cli.app import App, verb
 from cli.main import INTERRUPTED, OK
 from dagstore.errors import Unavailable
+from dagstore.printable import printable
 
 if TYPE_CHECKING:
     from agent.loop import Agent, Attempt

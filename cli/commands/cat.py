@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from cli.app import App, is_terminal, verb
-from cli.text import shown
 from dagstore.ids import NodeId
+from dagstore.printable import printable
 
 
 @verb("cat")
@@ -37,6 +37,6 @@ def _document(node: NodeId, path: str, data: bytes) -> dict[str, Any]:
 
 def _render(data: bytes) -> None:
     if is_terminal():
-        click.echo(shown(data.decode("utf-8", "backslashreplace")), nl=not data.endswith(b"\n"))
+        click.echo(printable(data.decode("utf-8", "backslashreplace")), nl=not data.endswith(b"\n"))
     else:
         sys.stdout.buffer.write(data)

@@ -5,7 +5,7 @@ import os
 import click
 
 from cli.app import App, is_terminal, verb
-from cli.text import shown
+from dagstore.printable import printable
 from dagstore.views import Diff, plain
 
 COLOURS = {"@": "cyan", "+": "green", "-": "red"}
@@ -37,7 +37,7 @@ def _render(diff: Diff) -> None:
     """A terminal gets colour and no control characters; a pipe gets the diff as it is, for a patch must be exact."""
     for file in diff.files:
         text = file.text or f"{file.path}: {WORDS[file.change]}\n"
-        click.echo(_coloured(shown(text)) if is_terminal() else text, nl=False)
+        click.echo(_coloured(printable(text)) if is_terminal() else text, nl=False)
 
 
 def _coloured(text: str) -> str:

@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
-from cli.app import App, is_terminal, printable, verb
+from cli.app import App, is_terminal, verb
 from cli.listing import headline, measured
 from cli.render import line, styled
 from cli.treelines import Line, draw
 from dagstore.descent import Descendants
+from dagstore.printable import printable
 from dagstore.store import Store
 
 
