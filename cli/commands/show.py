@@ -8,9 +8,9 @@ import click
 from cli.app import App, verb
 from cli.listing import headline, status
 from cli.render import ago, line, number, seconds, styled, table
-from cli.text import tail
 from dagstore.store import Store
 from dagstore.views import AdoptionView, NodeView, NoteView, RunView
+from trainer.verdict import tail
 
 LOG_LINES = 15
 
@@ -123,5 +123,5 @@ def _failure(store: Store, run: RunView) -> None:
     code = "" if run.exit_code is None else f" (exit code {run.exit_code})"
     line(styled(f"the last run {run.status.value}{code}", "bold"), f": {run.reason}" if run.reason else "")
     log = run.artifacts.get("log")
-    for text in tail(store.blob(log), LOG_LINES) if log is not None else ():
+    for text in tail(store.blob(log)).splitlines()[-LOG_LINES:] if log is not None else ():
         line(styled("  | ", "dim"), text)
