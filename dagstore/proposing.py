@@ -96,9 +96,9 @@ class Proposing(Looking):
             return self._sealed(txn, made)
 
     def peek(self, path: Path | str) -> tuple[NodeId, bool]:
-        """The node that sealing the workspace would give, and whether the store has it; nothing is recorded.
+        """The node that sealing the workspace would give, and whether these files are known; nothing is recorded.
 
-        A workspace without changes gives its parent, which is known.
+        They are if any node has them, whatever it was made from; without changes it is the parent.
         """
         workspace = self.workspace(path)
         with self._storage.read() as txn:
@@ -106,8 +106,7 @@ class Proposing(Looking):
             tree = TreeId.of(encode(self._take(txn, workspace, parent).tree))
             if tree == self._node(txn, parent).tree:
                 return workspace.parent, True
-            id = NodeId.of(encode(Node.of([workspace.parent], tree)))
-            return id, find(txn, id) > 0
+            return NodeId.of(encode(Node.of([workspace.parent], tree))), find(txn, tree) > 0
 
     def record(
         self, directory: Path | str, parents: Iterable[Ref], *, why: str = "", agent: str = "", unlock: bool = False
