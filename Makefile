@@ -7,11 +7,11 @@ STAMP  := $(VENV)/.ready
 TORCH  := $(VENV)/.torch
 JOBS   ?= 2
 
-.PHONY: help setup test test-all lint format bench demo clean
+.PHONY: help setup test test-all test-lowest lint format bench demo clean
 
 help:
 	@echo "make demo      agents, a trainer and a frontier on examples/tinygpt, in ./demo"
-	@echo "make test      the tests (test-all: the slow ones too)"
+	@echo "make test      the tests (test-all: the slow ones too; test-lowest: oldest versions)"
 	@echo "make lint      ruff, mypy, import-linter"
 	@echo "make bench     measure against git and others, write benchmarks/RESULTS.md"
 
@@ -33,6 +33,12 @@ test: $(STAMP)
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -n $(JOBS)
 
+# The oldest versions that pyproject.toml allows, in an environment of their own.
+test-lowest:
+	test -x $(VENV)-lowest/bin/python || $(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e '.[dev]'
+	$(VENV)-lowest/bin/python -m pytest -n $(JOBS) -m "not slow"
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,4 +56,4 @@ demo: $(TORCH)
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh demo
 
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
