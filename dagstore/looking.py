@@ -209,6 +209,8 @@ class Looking(Base):
         """
         if strategy not in STRATEGIES:
             raise BadInput(f"no strategy {strategy!r}", hint="there is: " + ", ".join(STRATEGIES))
+        if top < 0:
+            raise BadInput(f"top {top} nodes make no ranking", hint="ask for 0 or more")
         with self._storage.read() as txn:
             channel = self._channel(txn, platform)
             if channel is None:

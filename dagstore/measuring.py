@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from dagstore.views import RunView
 
 MAX_REPEAT = 10_000
+MAX_PLATFORM = 400
+"""Bytes; the name is part of a key."""
 
 
 class Measuring(Base):
@@ -69,6 +71,8 @@ class Measuring(Base):
         """
         from dagstore.tickets import finish_ticket
 
+        if run.node != claim.node:
+            raise BadInput(f"the run is of {run.node}, the claim on {claim.node}", hint="record it with `add_run`")
         with self._storage.write() as txn:
             finish_ticket(txn, claim)
             return self._record_run(txn, run, protocol, artifacts)
@@ -90,11 +94,11 @@ class Measuring(Base):
             return give_ticket_back(txn, claim, failed=False)
 
     def cancel(self, ticket: int) -> bool:
-        """Remove a ticket that nobody holds from the line; whether it was there."""
+        """Remove a ticket from the line, unless somebody works on it; whether it was removed."""
         from dagstore.tickets import cancel_ticket
 
         with self._storage.write() as txn:
-            return cancel_ticket(txn, ticket)
+            return cancel_ticket(txn, ticket, self._now())
 
     def add_run(self, run: Run, protocol: Protocol, artifacts: Mapping[str, bytes] | None = None) -> "RunView":
         """Record a run that was measured elsewhere; recording it again changes nothing."""
@@ -118,6 +122,8 @@ class Measuring(Base):
     def _record_run(self, txn: Writer, run: Run, protocol: Protocol, artifacts: Mapping[str, bytes]) -> "RunView":
         if not find(txn, run.node):
             raise NotFound(f"no node {run.node} in this store", hint="`dag log` lists nodes")
+        if len(run.platform.encode()) > MAX_PLATFORM:
+            raise BadInput(f"the platform's name is longer than {MAX_PLATFORM} bytes", hint="name the device")
         for name, blob in run.artifacts.items():
             if not find(txn, blob):
                 raise NotFound(f"no blob {blob} in this store for the artifact {name!r}", hint="hand over its bytes")

@@ -95,7 +95,7 @@ def _channel_for(txn: Writer, run: Run, protocol: Protocol) -> Channel:
 
 
 def _name(protocol: ProtocolId, platform: str) -> bytes:
-    return b"c" + protocol + platform.encode()[:400]
+    return b"c" + protocol + platform.encode()
 
 
 def _save(txn: Writer, channel: Channel) -> None:

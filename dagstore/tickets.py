@@ -79,12 +79,14 @@ def give_ticket_back(txn: Writer, claim: Claim, *, failed: bool) -> Ticket:
     return waiting
 
 
-def cancel_ticket(txn: Writer, number: int) -> bool:
-    """Remove a ticket that nobody holds; whether there was one."""
-    for ticket in all_tickets(txn):
-        if ticket.number == number and not ticket.token:
-            return txn.delete("state", _key(ticket))
-    return False
+def cancel_ticket(txn: Writer, number: int, now: int) -> bool:
+    """Remove a ticket that nobody holds, or whose holder is overdue; whether there was one."""
+    ticket = next((one for one in all_tickets(txn) if one.number == number), None)
+    holder = find_claim(txn, ticket.token) if ticket else None
+    if ticket is None or (holder is not None and holder.deadline > now):
+        return False
+    drop_claim(txn, ticket.token)
+    return txn.delete("state", _key(ticket))
 
 
 def held_ticket(txn: Reader, claim: Claim) -> Ticket:
