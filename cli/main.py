@@ -74,8 +74,8 @@ class Verbs(click.Group):
             import difflib
 
             close = difflib.get_close_matches(args[0], self.list_commands(ctx), 1)
-            error.message += f" Did you mean {close[0]!r}?" if close else ""
-            raise
+            advice = f" Did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(error.format_message() + advice, ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for section, names in VERBS.items():
