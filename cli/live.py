@@ -11,7 +11,7 @@ import click
 from agent.loop import Attempt
 from cli.app import App
 from cli.measure import outcome
-from cli.render import number
+from cli.render import counted, number
 from dagstore.charter import Charter
 from dagstore.printable import one_line
 from dagstore.tickets import Ticket
@@ -92,7 +92,7 @@ class Training(Silent):
         for run in runs:
             counts[run.status.value] = counts.get(run.status.value, 0) + 1
         told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "nothing was in line"
-        click.echo(f"{sum(counts.values())} runs: {told}")
+        click.echo(f"{counted(sum(counts.values()), 'run')}: {told}")
 
 
 @contextmanager

@@ -263,7 +263,7 @@ def test_train_until_idle_drains_the_line(project):
 def test_train_reports_failures_without_failing(project):
     project.dag("queue", project.node("raise SystemExit(3)\n"))
     out, err = project.dag("train", "--until-idle")
-    assert out == "1 runs: 1 crashed\n"
+    assert out == "1 run: 1 crashed\n"
     assert re.search(r"crashed: exit code 3 \(\d+\.\d s\)  an idea", err)
 
 
@@ -311,7 +311,7 @@ def test_agents_and_their_trainer(project):
         assert list((store.folder / "workspaces").glob("*")) == []
         assert store.fsck("full").clean
     out, err = project.dag("agent", "--train", "--experiments", "1", "--seed", "2")
-    assert out.startswith("1 attempts: 1 ")
+    assert out.startswith("1 attempt: 1 ")
     assert " → " in err
 
 
@@ -320,7 +320,7 @@ def test_an_agent_may_be_any_program(project):
     (attempt,) = project.json("agent", "--train", "--experiments", "1", "--command", program)["attempts"]
     assert (attempt["outcome"], attempt["why"]) == ("measured", "more")
     out, _ = project.dag("agent", "--experiments", "1", "--command", "sh -c 'exit 3'")
-    assert out == "1 attempts: 1 failed\n"
+    assert out == "1 attempt: 1 failed\n"
 
 
 def test_bad_arguments_are_refused_before_anything_is_done(project):

@@ -18,6 +18,7 @@ import click
 
 from cli.app import App, verb
 from cli.main import INTERRUPTED, OK
+from cli.render import counted
 from dagstore.errors import Unavailable
 from dagstore.printable import printable
 
@@ -226,4 +227,4 @@ def _summary(attempts: "list[Attempt]") -> None:
     for attempt in attempts:
         counts[attempt.outcome] = counts.get(attempt.outcome, 0) + 1
     told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "none"
-    click.echo(f"{len(attempts)} attempts: {told}")
+    click.echo(f"{counted(len(attempts), 'attempt')}: {told}")
