@@ -467,3 +467,14 @@ def test_time_up_and_an_empty_line_end_the_work(bench):
     assert worker.next() is None
     bench.store.queue(["@seed"])
     assert list(worker.work(seconds=0.0)) == []
+
+
+def test_what_requires_a_sandbox_does_not_run_without_one(bench):
+    charter = bench.root / "dag.toml"
+    charter.write_text(charter.read_text() + 'sandbox = "required"\n')
+    node = bench.node("open('ran', 'w'); print('val_bpb: 1.0')", unlock=True)
+    bench.store.queue([node])
+    (run,) = bench.drain()
+    assert (run.status.value, run.value) == ("crashed", None)
+    assert "required" in run.reason
+    bench.assert_tidy()

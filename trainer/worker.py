@@ -145,6 +145,7 @@ class Worker:
         started = int(time.time() * 1000)
         search_path = _search_path(self._store.root, self._setting.environ)
         try:
+            _check_sandbox(job.charter)
             command = self._command(job, job.charter.command, search_path)
             fingerprint = self._fingerprint(job, search_path, halt)
         except BadInput as error:
@@ -307,6 +308,12 @@ class Worker:
         except DagError:
             return True  # the old deadline holds until the next beat; what is wrong meets whoever records the run
         return True
+
+
+def _check_sandbox(charter: Charter) -> None:
+    """What requires a sandbox must not run without one."""
+    if charter.sandbox == "required":
+        raise BadInput('sandbox = "required", and this trainer has none', hint='only "auto" and "none" run for now')
 
 
 def _kept(metrics: Metrics, status: Status) -> dict[str, float]:
