@@ -4,8 +4,9 @@ Candidates are `NAME = <literal>` with a number, a product of numbers, a power o
 these, or (for ALL_CAPS names) a boolean. Names that look like a seed, a time budget, a version or a log
 setting are left alone, since changing them is no experiment.
 
-Edits are splices of bytes at the positions that `ast` reports, so every other byte stays as it is.
-Limits: a file must parse under the interpreter that runs the tuner, be UTF-8 or Latin-1, and be at most 1 MiB.
+libcst finds the constants; edits are splices of bytes at the positions that it reports, so every other byte stays as
+it is. Limits: a file must parse under the interpreter that runs the tuner, be UTF-8 or Latin-1, and be at most 1 MiB;
+one that libcst does not give back as it was (a form feed at its start, say) has no candidates.
 """
 
 import ast
@@ -20,8 +21,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.proposer import ProposalFailed, Task
+
+if TYPE_CHECKING:
+    import libcst
 
 TRIES = 200
 MAX_FILE_BYTES = 1 << 20
@@ -87,40 +92,60 @@ def candidates(source: bytes) -> list[Constant]:
         if encoding not in _ENCODINGS:
             return []
         text = source.decode(encoding)
-        module = _parse(text)
+        _check(text)
+        assigned = list(_assigned(text))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
-    lines = [0, *(match.end() for match in re.finditer(r"\r\n|\r|\n", text))]
-    found = (_constant(name, node, text, lines, encoding) for name, node in _assigned(module))
+    found = (_constant(name, text, start, end, encoding) for name, start, end in assigned)
     return [constant for constant in found if constant and moves(constant)]
 
 
-def _parse(text: str) -> ast.Module:
+def _check(text: str) -> None:
+    """Raises on what does not parse. libcst alone would end the process on source that nests some thousand deep."""
     # The parser warns about doubtful escapes in the experiment's code, which is none of our business.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return ast.parse(text)
+        ast.parse(text)
 
 
-def _assigned(module: ast.Module) -> Iterator[tuple[str, ast.expr]]:
-    """Names and the expressions assigned to them at module level; elements of short sequences one by one."""
-    for statement in module.body:
-        match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                pass
-            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                pass
-            case _:
-                continue
-        if _is_knob(name):
-            yield from _elements(name, value)
+def _assigned(text: str) -> Iterator[tuple[str, int, int]]:
+    """Names, and where in the text (in UTF-8 bytes) the expressions stand that are assigned to them at module level.
+
+    Elements of short sequences come one by one.
+    """
+    import libcst
+    from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper
+
+    try:
+        module = libcst.parse_module(text)
+    except libcst.ParserSyntaxError:  # syntax that this libcst does not know yet
+        return
+    if not text.startswith(module.code.rstrip()):  # else the positions are not those of the text
+        return
+    spans = MetadataWrapper(module, unsafe_skip_copy=True).resolve(ByteSpanPositionProvider)
+    for line in module.body:
+        for statement in line.body if isinstance(line, libcst.SimpleStatementLine) else ():
+            for name, node in _targets(statement):
+                span = spans[node]
+                yield name, span.start, span.start + span.length
 
 
-def _elements(name: str, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
-    if not isinstance(value, ast.Tuple | ast.List):
+def _targets(statement: "libcst.BaseSmallStatement") -> Iterator[tuple[str, "libcst.BaseExpression"]]:
+    import libcst
+
+    match statement:
+        case libcst.Assign(targets=[libcst.AssignTarget(target=libcst.Name(value=name))], value=value):
+            pass
+        case libcst.AnnAssign(target=libcst.Name(value=name), value=libcst.BaseExpression() as value):
+            pass
+        case _:
+            return
+    if not _is_knob(name):
+        return
+    if not isinstance(value, libcst.Tuple | libcst.List):
         yield name, value
-    elif len(value.elts) <= MAX_ELEMENTS:
-        yield from ((f"{name}[{index}]", element) for index, element in enumerate(value.elts))
+    elif len(value.elements) <= MAX_ELEMENTS:
+        yield from ((f"{name}[{index}]", element.value) for index, element in enumerate(value.elements))
 
 
 def _is_knob(name: str) -> bool:
@@ -130,28 +155,18 @@ def _is_knob(name: str) -> bool:
     return not _NOT_A_KNOB.intersection(word.lower() for word in _WORDS.findall(name))
 
 
-def _constant(name: str, node: ast.expr, text: str, lines: list[int], encoding: str) -> Constant | None:
-    if node.end_lineno != node.lineno or node.end_col_offset is None:
+def _constant(name: str, text: str, start: int, end: int, encoding: str) -> Constant | None:
+    if end - start > _MAX_LITERAL:
         return None
-    if node.end_col_offset - node.col_offset > _MAX_LITERAL:
+    data = text.encode()
+    while data[start:end].startswith(b"("):
+        start, end = start + 1, end - 1
+        start, end = end - len(data[start:end].lstrip()), start + len(data[start:end].rstrip())
+    before, literal = data[:start].decode(), data[start:end].decode()
+    if not _is_literal(name, literal):
         return None
-    first = lines[node.lineno - 1]
-    # ast counts columns in UTF-8 bytes, whatever the encoding of the file.
-    before = text[first : first + node.col_offset].encode()[: node.col_offset].decode()
-    start = first + len(before)
-    literal = text[start : start + node.end_col_offset - node.col_offset]
-    if not _is_literal(name, literal) or not _reads_as(literal, node):
-        return None
-    offset = len(text[:start].encode(encoding))
+    offset = len(before.encode(encoding))
     return Constant(name, literal, offset, offset + len(literal))
-
-
-def _reads_as(literal: str, node: ast.expr) -> bool:
-    """Whether the text alone means what the node means: the proof that the position is right."""
-    try:
-        return ast.dump(ast.parse(literal, mode="eval").body) == ast.dump(node)
-    except SyntaxError:
-        return False
 
 
 def _is_literal(name: str, text: str) -> bool:

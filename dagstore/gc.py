@@ -70,7 +70,9 @@ def find_stale(txn: Reader, folder: Path, now: int) -> Stale:
     held = {ticket.token for ticket in all_tickets(txn)}
     overdue = (claim.token for claim in all_claims(txn) if claim.deadline + GRACE_MS < now)
     tokens = tuple(token for token in overdue if token not in held)
-    return Stale(workspaces, tokens, tuple(str(path) for path in _leftovers(folder, now)))
+    working = {str(token) for token in deadlines.keys() - set(tokens)}
+    leftovers = (path for path in _leftovers(folder, now) if path.name not in working)
+    return Stale(workspaces, tokens, tuple(map(str, leftovers)))
 
 
 def forget(txn: Writer, stale: Stale) -> None:

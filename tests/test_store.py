@@ -1,6 +1,7 @@
 """The laws of a store as its users see them: identity, proposing, measuring, ranking, adopting."""
 
 import itertools
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -1024,3 +1025,16 @@ def test_a_row_of_bytes_is_its_id(store):
     with store._storage.read() as txn:
         recorded = store._node(txn, store._seq(txn, node))
     assert NodeId.of(encode(recorded)) == node
+
+
+def test_a_long_experiment_keeps_its_scratch_directory(store, clock):
+    store.queue(["@seed"])
+    taken = store.take("patient", 7 * 24 * 3600)
+    scratch = store.folder / "scratch" / str(taken.claim.token)
+    scratch.mkdir(parents=True)
+    os.utime(scratch, (clock.now - 3 * 24 * 3600,) * 2)
+    assert store.gc().leftovers == ()
+    assert scratch.is_dir()
+    store.give_back(taken.claim)
+    assert store.gc().leftovers == (str(scratch),)
+    assert not scratch.exists()

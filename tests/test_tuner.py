@@ -125,6 +125,7 @@ def test_names_that_only_resemble_them_are_taken(name: str) -> None:
         b"A = " + b"(" * 100_000 + b"1" + b")" * 100_000,
         b"A = " + b"1+" * 100_000 + b"1",
         b"A = " + b"-" * 100_000 + b"1",
+        b"A = " + b"1+" * 1_500 + b"1\nB = 2\n",
         b"",
     ],
 )
@@ -138,7 +139,7 @@ def test_a_source_that_cannot_be_read_offers_nothing(source: bytes) -> None:
         b"\xef\xbb\xbfA = 0.5 # \xc3\xa9\r\nB = 2\r\n",
         b"# coding: latin-1\n# \xe9\xe8\nA = 0.5; '\xe9'; B = 2",
         b"'\xc3\xa9\xe2\x82\xac'; A = 0.5\nB = 2\n\n   ",
-        b"\x0cA = 0.5\n\x0c\nB=2 \\\n\n",
+        b"A = 0.5\n\x0c\nB=2 \\\n\n",
         b"A = (0.5)\rB = (  2)\r",
         b"X = '''\n\n'''; A = 0.5\r\n\n\rB = 2",
         b"r = '\\d'; s = '\xc2\x85\xe2\x80\xa8'\nA = 0.5\nB = 2\n",
