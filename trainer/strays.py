@@ -15,6 +15,9 @@ MARK = "DAG_CLAIM"
 CLEAR_WAIT = 5.0
 """Seconds after which processes that do not die of SIGKILL are left alone: the kernel holds them."""
 
+STARTING = (0.0, 0.001, 0.004)
+"""Pauses before looks at a process that shows no environment: within `exec` the new one is not there yet."""
+
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
 
@@ -113,22 +116,43 @@ def _sweep(mark: str, group: int | None) -> set[int]:
 
 
 def _marked(mark: str) -> list[int]:
+    """Processes with the mark. One that is just starting a program shows no environment yet and is looked at again."""
     try:
         names = os.listdir("/proc")
     except OSError:
         return []
     own = os.getpid()
-    return [pid for name in names if name.isdigit() and (pid := int(name)) != own and _has_mark(pid, mark)]
+    unsure = [pid for name in names if name.isdigit() and (pid := int(name)) != own]
+    found: list[int] = []
+    for pause in STARTING:
+        time.sleep(pause)
+        seen = {pid: _environment(pid) for pid in unsure}
+        found += [pid for pid, environment in seen.items() if _holds(environment, mark)]
+        unsure = [pid for pid, environment in seen.items() if environment == b"" and _has_program(pid)]
+        if not unsure:
+            break
+    return found
 
 
-def _has_mark(pid: int, mark: str) -> bool:
-    """False for zombies and for processes of other users, whose environment cannot be read."""
+def _environment(pid: int) -> bytes:
+    """Empty for zombies and for processes of other users, whose environment cannot be read."""
     try:
         with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-            environment = file.readall()
+            return file.readall() or b""
+    except OSError:
+        return b""
+
+
+def _holds(environment: bytes, mark: str) -> bool:
+    return f"\0{MARK}={mark}\0".encode() in b"\0" + environment + b"\0"
+
+
+def _has_program(pid: int) -> bool:
+    """False for zombies, kernel threads and what this user may not look into."""
+    try:
+        return bool(os.readlink(f"/proc/{pid}/exe"))
     except OSError:
         return False
-    return environment is not None and f"\0{MARK}={mark}\0".encode() in b"\0" + environment + b"\0"
 
 
 def _strike(pid: int, mark: str) -> int | None:
@@ -142,7 +166,7 @@ def _strike(pid: int, mark: str) -> int | None:
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.001)
         return None
-    if _has_mark(pid, mark):
+    if _holds(_environment(pid), mark):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             signal.pidfd_send_signal(handle, signal.SIGKILL)
     return handle
