@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from dagstore.errors import NotFound
+from dagstore.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
     from dagstore import Store
+
+BEHIND = "index_behind"
+"""Code of the error that the index of a store that was opened for reading only must be made again first."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,9 +41,23 @@ class App:
             with importing():
                 from dagstore.store import open_store
 
-            self._store = open_store(self.directory, readonly=readonly, stale=stale)
+            try:
+                self._store = open_store(self.directory, readonly=readonly, stale=stale, say=self.say)
+            except Unavailable as error:
+                if not readonly or error.code != BEHIND:
+                    raise
+                # A question alone changes nothing, but waits for the index as everything else does.
+                self._store = self._with_index()
             click.get_current_context().call_on_close(self._store.close)
         return self._store
+
+    def _with_index(self) -> "Store":
+        """The store, whose index is made again if it may be written."""
+        from cli.render import progress
+        from dagstore.store import open_store
+
+        with progress("index") as show:
+            return open_store(self.directory, progress=show, say=self.say)
 
     def answer(self, value: Any, render: Callable[[Any], None]) -> None:
         """Print one JSON document, or let `render` print text."""

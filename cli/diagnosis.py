@@ -11,11 +11,15 @@ from cli import distribution
 from cli.app import App
 from cli.filesystem import kind_of, lacks
 from cli.render import size
-from dagstore import Charter, DagError, NotFound
+from dagstore import Charter, DagError, NotFound, Store
+from dagstore.presence import boot_id
 from dagstore.store import find_folder
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 _LITTLE, _TOO_LITTLE = 2e9, 1e8
+_LATE = 100
+"""Commits after which a reader is told of: a question takes none or a few."""
+_LISTED = 5
 _ASK_TORCH = "import importlib.util as u; print(u.find_spec('torch') is not None)"
 
 
@@ -54,7 +58,7 @@ def _installation() -> Iterator[Finding]:
 
 
 def _versions() -> str:
-    from dagstore.storage_lmdb import ENGINE
+    from dagstore.environment import ENGINE
 
     engine = "0.9" if ENGINE == 0 else "1.0"
     versions = ((name, distribution.version(name)) for name in ("dagstore", "lmdb", "blake3", "msgpack", "click"))
@@ -71,11 +75,40 @@ def _store(app: App) -> Iterator[Finding]:
         yield Finding("store", WARN, error.message, error.hint)
         return
     try:
-        app.store(readonly=True)
-        yield Finding("store", OK, str(folder))
+        store = app.store(readonly=True)
     except DagError as error:
         yield Finding("store", FAIL, error.message, error.hint)
+    else:
+        yield Finding("store", OK, str(folder))
+        yield _log(store)
+        yield _readers(store)
+    if not boot_id():
+        message = (
+            "this system does not tell one boot from another: commits are slower, and a killed process costs the index"
+        )
+        yield Finding("restarts", WARN, message, "nothing is lost by that; Linux with /proc does better")
     yield from _file_system(folder)
+
+
+def _log(store: Store) -> Finding:
+    """Whether the log is as long as it was when it was written last, and what is reserved behind its end."""
+    size_, end = store.log_size()
+    if size_ < end:
+        message = f"the log ends at byte {size_}, where there were {end}"
+        return Finding("log", FAIL, message, "restore a copy, or give up what is lost with `dag fsck --repair`")
+    room = f", and {size(size_ - end)} of room for more" if size_ > end else ""
+    return Finding("log", OK, size(end) + room)
+
+
+def _readers(store: Store) -> Finding:
+    readers = store.readers()
+    late = [reader for reader in readers if reader.behind >= _LATE]
+    if not late:
+        return Finding("readers", OK, f"{len(readers)} just now, none of them for long")
+    told = ", ".join(f"process {reader.pid} is {reader.behind} commits behind" for reader in late[:_LISTED])
+    more = f" and {len(late) - _LISTED} more" if len(late) > _LISTED else ""
+    message = f"{told}{more}: what it still reads cannot be written over, so the index grows"
+    return Finding("readers", WARN, message, "end it if it hangs; nothing is lost by that")
 
 
 def _file_system(folder: Path) -> Iterator[Finding]:

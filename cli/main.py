@@ -16,7 +16,7 @@ VERBS = {
     "Measure": ("run", "queue", "train", "agent"),
     "Look": ("frontier", "show", "diff", "log", "children", "tree", "files", "cat", "checkout"),
     "Talk": ("note", "name", "claims", "board"),
-    "Keep": ("fsck", "gc", "stats", "doctor"),
+    "Keep": ("fsck", "gc", "stats", "copy", "doctor"),
 }
 
 OK, BUG, USAGE, NOT_FOUND, REFUSED, FAILED, DAMAGED, UNAVAILABLE = range(8)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from dagstore.base import Ref
 from dagstore.codec import encode
 from dagstore.errors import BadInput
-from dagstore.graph import ancestors, merge_base
+from dagstore.finding import find, short
+from dagstore.graph import merge_base
 from dagstore.ids import AdoptionId, BlobId, NodeId, TreeId
-from dagstore.index import NODE_ADOPTION, facts, graph_row, row_of
+from dagstore.index import ADOPTION, facts, first_with, graph_row, row_of
 from dagstore.model import Adoption, Decision, Node, Side, Tree
-from dagstore.objects import find, short
 from dagstore.proposing import Proposing, clean
 from dagstore.ranking import moments_of
 from dagstore.shown import Rows
@@ -57,7 +57,7 @@ class Adopting(Proposing):
             plan = self._plan(txn, refs, primary, prefer)
             if dry_run:
                 return self._foreseen(txn, plan)
-        with self._storage.write() as writer:
+        with self._write() as writer:
             known = self._record_plan(writer, plan, agent, why)
             return replace(self._foreseen(writer, plan), known=known, recorded=True)
 
@@ -84,9 +84,9 @@ class Adopting(Proposing):
 
     def _heads(self, txn: Reader, seqs: list[int]) -> list[int]:
         """Those that are no ancestor of another one."""
-        row = row_of(txn)
-        covered = ancestors((parent for seq in seqs for parent in row(seq).parents), row)
-        return [seq for seq in seqs if seq not in covered]
+        from dagstore.reach import heads
+
+        return heads(self._columns(txn), seqs)
 
     def _by_merit(self, txn: Reader, seqs: Iterable[int]) -> list[int]:
         """The better measured first, then the later generation, then the smaller id."""
@@ -95,7 +95,7 @@ class Adopting(Proposing):
 
         def merit(seq: int) -> tuple[bool, float, int, NodeId]:
             row = graph_row(txn, seq)
-            moments = moments_of(txn, channel, row.tree) if channel else None
+            moments = moments_of(txn, channel, row.first) if channel else None
             measured = moments is not None and moments.n > 0
             score = sign * moments.mean if moments and measured else 0.0
             return not measured, score, -row.generation, self._id(txn, seq)
@@ -116,7 +116,7 @@ class Adopting(Proposing):
         if prefer != "best":
             return self._seq(txn, prefer)
         channel = self._channel(txn)
-        measured = channel is not None and moments_of(txn, channel, graph_row(txn, order[0]).tree).n > 0
+        measured = channel is not None and moments_of(txn, channel, graph_row(txn, order[0]).first).n > 0
         return order[0] if measured else onto
 
     def _compose(self, txn: Reader, onto: int, heads: list[int], preference: list[NodeId]) -> "Composition":
@@ -154,7 +154,7 @@ class Adopting(Proposing):
 
     def _is_recorded(self, txn: Reader, node: NodeId, plan: Plan) -> bool:
         """Whether the same adoption was recorded before: adopting twice changes nothing."""
-        before = (self._objects.load(txn, seq) for seq in facts(txn, find(txn, node), NODE_ADOPTION))
+        before = (self._objects.load(txn, seq) for seq in facts(txn, find(txn, node), ADOPTION))
         wanted = (plan.onto, plan.adopted, plan.decisions)
         return any((one.primary, one.adopted, one.decisions) == wanted for one in before)
 
@@ -167,7 +167,8 @@ class Adopting(Proposing):
         id = plan.onto if unchanged else NodeId.of(encode(Node.of(plan.parents, tree)))
         seq, at = find(txn, id), find(txn, tree)
         row = graph_row(txn, seq) if seq else None
-        runs: Rows[RunView] = self._runs_of_tree(txn, at) if at else Rows()
+        first = first_with(txn, at) if at else 0
+        runs: Rows[RunView] = self._runs_of(txn, first) if first else Rows()
 
         def read(blob: BlobId) -> bytes:
             return plan.composition.blobs.get(blob) or self._objects.read(txn, blob)

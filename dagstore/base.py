@@ -1,17 +1,21 @@
 """What every part of the store stands on: the storage, the objects in it, the folder, the clock and chance."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dagstore.chains import id_of
 from dagstore.errors import BadInput, NotFound
 from dagstore.files import BlobFiles
+from dagstore.finding import enter, find
 from dagstore.ids import Id, NodeId
-from dagstore.index import TREE_NODE, TREE_RUN, add, facts, graph_row
-from dagstore.model import Node, Run, Tree
-from dagstore.objects import NUMBER, Objects, find, id_of
+from dagstore.index import RUN, add, catch_up, facts, graph_row, indexed, set_indexed
+from dagstore.model import Node, Run, Tree, names_of
+from dagstore.objects import Objects
 from dagstore.ranking import Channel, default_channel
 from dagstore.refs import resolve
+from dagstore.rows import record_of
 from dagstore.shown import Rows
 from dagstore.storage import Reader, Storage, Writer
 
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
     from dagstore.views import RunView
 
 Ref = str | NodeId
+BATCH = 20_000
+"""Records that are indexed at a time."""
 
 
 class Base:
@@ -40,6 +46,16 @@ class Base:
         """The project directory that the store belongs to."""
         return self.folder.parent
 
+    @contextmanager
+    def _write(self) -> Iterator[Writer]:
+        """The writer, for whom everything in the log is indexed before and after."""
+        with self._storage.write() as txn:
+            while catch_up(txn, self._objects, BATCH):
+                pass
+            yield txn
+            if indexed(txn) != txn.records():
+                set_indexed(txn, txn.records())
+
     def _now(self) -> int:
         return int(self._clock() * 1000)
 
@@ -52,7 +68,7 @@ class Base:
         return resolve(txn, ref)
 
     def _id(self, txn: Reader, seq: int) -> NodeId:
-        return NodeId(id_of(txn, seq))
+        return NodeId(id_of(txn, record_of(txn, seq)))
 
     def _tree(self, txn: Reader, seq: int) -> Tree:
         """The tree of a node."""
@@ -71,18 +87,23 @@ class Base:
         return charter
 
     def _put(self, txn: Writer, value: object, data: bytes, kind: type[Id], base: int = 0) -> tuple[int, bool]:
-        """Store and index one encoded object; its sequence number and whether it is new."""
-        seq, new = self._objects.put(txn, kind, data, base)
-        if new and NUMBER[kind]:
-            add(txn, self._objects, seq, value)
-        return seq, new
+        """Store and index one encoded object that is neither tree nor node; its number and whether it is new."""
+        number, new = self._objects.put(txn, kind, data, base, names_of(value))
+        if new:
+            add(txn, self._objects, number, value)
+        return number, new
 
-    def _first_node(self, txn: Reader, tree: int) -> int:
-        """The oldest node that has this tree."""
-        return next(facts(txn, tree, TREE_NODE))
+    def _put_node(self, txn: Writer, node: Node) -> tuple[NodeId, int, bool]:
+        """Store and index a node; its id, its number and whether it is new."""
+        id, number, new = self._objects.put_node(txn, node)
+        if new:
+            number = add(txn, self._objects, number, node)
+            enter(txn, id, number)
+        return id, number, new
 
-    def _runs_of_tree(self, txn: Reader, tree: int) -> "Rows[RunView]":
-        return Rows(self._run_view(txn, seq) for seq in facts(txn, tree, TREE_RUN))
+    def _runs_of(self, txn: Reader, seq: int) -> "Rows[RunView]":
+        """The runs of a node's tree."""
+        return Rows(self._run_view(txn, record) for record in facts(txn, graph_row(txn, seq).first, RUN))
 
     def _run_view(self, txn: Reader, seq: int) -> "RunView":
         from dagstore.views import RunView
@@ -112,7 +133,7 @@ class Base:
         return default_channel(txn, platform)
 
     def _node(self, txn: Reader, seq: int) -> Node:
-        node: Node = self._objects.load(txn, seq)
+        node: Node = self._objects.load(txn, record_of(txn, seq))
         return node
 
     def _ids(self, txn: Reader, seqs: Iterable[int]) -> tuple[NodeId, ...]:

@@ -78,7 +78,12 @@ def make_protocol(charter: Charter, tree: Tree, fingerprint: str) -> Protocol:
 
 def glob_match(patterns: Sequence[str], path: str) -> bool:
     """Whether the last of `patterns` that names `path` or a folder above it is one that is not negated."""
-    return covers(_compiled(tuple(patterns)), path)
+    return _covers(tuple(patterns), path)
+
+
+@lru_cache(maxsize=1 << 12)
+def _covers(patterns: tuple[str, ...], path: str) -> bool:
+    return covers(_compiled(patterns), path)
 
 
 @lru_cache(maxsize=256)

@@ -1,188 +1,136 @@
-"""fsck: proves that a store says what its ids promise, and rebuilds what is derived.
+"""fsck: proves that a store says what its ids promise.
 
-quick  meta data, and that sequence numbers are dense and known by id
-links  also that everything an object names is there, and stored before it
-full   also that every object decodes, is canonical and hashes to its id, and that the indexes are what they would be
+quick  the log is as long as the index says, its frames lie where the index says, records and ids are as many
+links  also that every frame of the log is whole, and that everything an object names is there and stored before it
+full   also that every object decodes, is canonical and hashes to its id, and that the indexes are what the log gives
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice
+from pathlib import Path
 
-from dagstore.codec import decode
-from dagstore.errors import BadInput, DagError, Damaged
-from dagstore.ids import BlobId, Id, NodeId
-from dagstore.index import DERIVED, add
-from dagstore.model import Adoption, Node, Note, Protocol, Run, Tree
-from dagstore.objects import DELTA, ZSTD, Envelope, Objects, every, find, open_envelope
-from dagstore.storage import Reader, Writer
-from dagstore.storage_memory import MemoryStorage
+from dagstore.checkpoints import Checkpoints
+from dagstore.deepcheck import DeepCheck, frame_finding
+from dagstore.environment import LOG
+from dagstore.errors import BadInput, Damaged
+from dagstore.finding import find
+from dagstore.findings import DEPTHS, MAX_LISTED, REINDEX, Finding, Progress, Report
+from dagstore.ids import NodeId, RunId
+from dagstore.logcheck import Ahead, Mismatch, compare_log, joined, known_end
+from dagstore.logfile import LogFile
+from dagstore.quarantine import bytes_given_up, count_left_out, left_out
+from dagstore.records import NUMBER
+from dagstore.refs import SEED
+from dagstore.rows import count_nodes
+from dagstore.storage import Reader, Storage, after
+from dagstore.transactions import FRAMES
 
-DEPTHS = ("quick", "links", "full")
-Progress = Callable[[int, int], None]
+__all__ = ["DEPTHS", "Finding", "Report", "check"]
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong. `what` names an object (kind and id) or a table."""
-
-    code: str
-    what: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    depth: str
-    objects: int
-    nodes: int
-    runs: int
-    findings: tuple[Finding, ...]
-
-    @property
-    def clean(self) -> bool:
-        return not self.findings
+SAVE_SECONDS = 3.0
 
 
-def check(txn: Reader, objects: Objects, depth: str = "quick", progress: Progress | None = None) -> Report:
-    """Everything found wrong within `depth`; `progress` is called with objects done and in all."""
+def check(
+    storage: Storage,
+    folder: Path,
+    depth: str = "quick",
+    progress: Progress | None = None,
+    *,
+    resume: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = lambda: 0.0,
+) -> Report:
+    """Everything found wrong within `depth`; changes nothing of the store.
+
+    With `resume` it goes on where one of the same depth ended early. `stop` is asked now and then whether to end.
+    """
     if depth not in DEPTHS:
         raise BadInput(f"no depth {depth!r}", hint="there are: " + ", ".join(DEPTHS))
-    counts = {"node": 0, "run": 0}
-    total = txn.count("obj")
-    findings = list(_check_counts(txn))
-    for done, (seq, envelope) in enumerate(_readable(txn, findings), start=1):
-        counts[envelope.kind.kind] = counts.get(envelope.kind.kind, 0) + 1
-        findings += _check_object(txn, objects, seq, envelope, depth)
-        if progress and done % 512 == 0:
-            progress(done, total)
-    if depth == "full" and not findings:
-        findings += _check_indexes(txn, objects)
-    if progress:
-        progress(total, total)
-    return Report(depth, total, counts["node"], counts["run"], tuple(findings))
-
-
-def reindex(txn: Writer, objects: Objects, progress: Progress | None = None) -> int:
-    """Delete every derived table and build it again from the objects; how many objects were read."""
-    for table in DERIVED:
-        for key in [key for key, _ in txn.scan(table)]:
-            txn.delete(table, key)
-    total = txn.count("obj")
-    for done, (seq, envelope) in enumerate(every(txn), start=1):
-        if envelope.kind is not BlobId:
-            add(txn, objects, seq, objects.load(txn, seq))
-        if progress and done % 512 == 0:
-            progress(done, total)
-    return total
-
-
-def _readable(txn: Reader, findings: list[Finding]) -> Iterator[tuple[int, Envelope]]:
-    for key, row in txn.scan("obj"):
-        seq = int.from_bytes(key, "big")
-        try:
-            envelope = open_envelope(row, seq)
-        except Damaged as error:
-            findings.append(Finding("unreadable", "obj", error.message))
-            continue
-        yield seq, envelope
-
-
-def _check_counts(txn: Reader) -> Iterator[Finding]:
-    seed = txn.get("meta", b"seed")
-    if seed is None or not find(txn, NodeId(seed)):
-        yield Finding("no_seed", "meta", "the store names no seed node, or one that it does not have")
-    objects, ids = txn.count("obj"), txn.count("id")
-    if objects != ids:
-        yield Finding("count", "id", f"{objects} objects but {ids} ids")
-    last = next((int.from_bytes(key, "big") for key, _ in txn.scan("obj", reverse=True)), 0)
-    if last != objects:
-        yield Finding("gap", "obj", f"{objects} objects but the last number is {last}")
-
-
-def _check_object(txn: Reader, objects: Objects, seq: int, envelope: Envelope, depth: str) -> Iterator[Finding]:
-    name = f"{envelope.kind.kind} {envelope.id}"
-    if find(txn, envelope.id) != seq:
-        yield Finding("id", name, f"object number {seq} is not found by its id")
-    if depth == "quick" or (depth == "links" and envelope.kind is BlobId):
-        return
+    log = LogFile(folder / LOG, create=False, readonly=True)
     try:
-        data = objects.get(txn, seq)
-        value = decode(envelope.kind, data) if envelope.kind is not BlobId else None
-    except DagError as error:
-        yield Finding("damaged", name, error.message)
-        return
-    if depth == "full" and not _states_right(txn, objects, seq, envelope, data):
-        yield Finding("envelope", name, f"object number {seq} states another size or chain than it has")
-    for other in _named_by(value):
-        at = find(txn, other)
-        if not 0 < at < seq:
-            yield Finding("missing" if not at else "order", name, f"names {other.kind} {other}")
+        report = _quick(storage, log, depth)
+        if depth == "quick" or any(one.what == FRAMES for one in report.findings):
+            return report  # without that table nothing else can be read
+        first = [one for one in report.findings if one.code != "frame"]  # those of whole frames know better
+        with Checkpoints(folder) as saved, DeepCheck(storage, folder, log, saved, depth, first) as deep:
+            return _run(deep, progress, stop, clock, resume=resume)
+    except Damaged as error:
+        finding = Finding("index", "index", error.message, error.hint or REINDEX)
+        return Report(depth, 0, 0, 0, 0, (finding,))
+    finally:
+        log.close()
 
 
-def _states_right(txn: Reader, objects: Objects, seq: int, envelope: Envelope, data: bytes) -> bool:
-    """Whether the numbers in an envelope are those of what it holds."""
-    chain, depth = len(envelope.payload) if envelope.codec in (ZSTD, DELTA) else len(data), 0
-    if envelope.codec == DELTA:
-        under = objects.envelope(txn, envelope.base)
-        chain, depth = chain + (under.chain if under.base else 0), under.depth + 1
-    in_order = 0 < envelope.base < seq if envelope.codec == DELTA else envelope.base == 0
-    return in_order and (envelope.size, envelope.chain, envelope.depth) == (len(data), chain, depth)
+def _run(
+    deep: DeepCheck, progress: Progress | None, stop: Callable[[], bool], clock: Callable[[], float], *, resume: bool
+) -> Report:
+    deep.begin(resume=resume)
+    due = clock() + SAVE_SECONDS
+    try:
+        while (report := deep.advance()) is None and not stop():
+            if progress:
+                progress(deep.reached.checked, deep.objects)
+            if clock() >= due:
+                deep.save()
+                due = clock() + SAVE_SECONDS
+    except BaseException:
+        deep.save()
+        raise
+    if report is None:
+        deep.save()
+        report = deep.report()
+    else:
+        deep.forget()
+    if progress:
+        progress(report.checked, report.objects)
+    return report
 
 
-def _named_by(value: object) -> Iterator[Id]:
-    """Ids that an object cannot be without."""
-    if isinstance(value, Tree):
-        yield from (entry.blob for entry in value)
-    elif isinstance(value, Node):
-        yield from (*value.parents, value.tree)
-    elif isinstance(value, Run):
-        yield from (value.node, value.protocol, *value.artifacts.values())
-    elif isinstance(value, Note):
-        yield value.node
-    elif isinstance(value, Adoption):
-        yield from (value.node, value.primary, *value.adopted)
-    elif isinstance(value, Protocol):
-        return  # its locked files are described by id; the store need not hold them
+def _quick(storage: Storage, log: LogFile, depth: str) -> Report:
+    with storage.read() as txn:
+        found = list(islice(_quick_findings(txn, log), 2 * MAX_LISTED))
+        outside = count_left_out(txn)
+        objects = txn.records() - outside
+        return Report(
+            depth,
+            objects,
+            objects,
+            count_nodes(txn),
+            _count_runs(txn),
+            tuple(found[:MAX_LISTED]),
+            omitted=max(0, len(found) - MAX_LISTED),
+            quarantined=tuple(islice(left_out(txn), MAX_LISTED)),
+            left_out=outside,
+        )
 
 
-def _check_indexes(txn: Reader, objects: Objects) -> Iterator[Finding]:
-    """Compare the derived tables with ones built afresh."""
-    with MemoryStorage().write() as fresh:
-        overlay = _Overlay(txn, fresh)
-        for seq, envelope in every(txn):
-            if envelope.kind is not BlobId:
-                add(overlay, objects, seq, objects.load(txn, seq))
-        for table in DERIVED:
-            pairs = zip_longest(txn.scan(table), fresh.scan(table))
-            wrong = next((one or other for one, other in pairs if one != other), None)
-            if wrong is not None:
-                yield Finding("index", table, f"differs from the objects at key {wrong[0].hex()}")
+def _quick_findings(txn: Reader, log: LogFile) -> Iterator[Finding]:
+    """What is wrong with the meta data, and where log and index do not agree."""
+    if not _has_seed(txn):
+        hint = "restore a copy; if there is none, `dag fsck --repair`, then `dag init` records the project anew"
+        yield Finding("no_seed", "meta", "the store names no seed node, or one that it does not have", hint)
+    end, size, known = known_end(txn), log.size(), bytes_given_up(txn)
+    if size < end:
+        yield Finding("cut_off", "log", f"the log ends at byte {size}, where there were {end} bytes")
+    for wrong in joined(compare_log(txn, Ahead(log.read, min(end, size)))):
+        if isinstance(wrong, Mismatch):
+            yield Finding("index", FRAMES, f"the index is not that of the log: {wrong.message}", REINDEX)
+            return
+        if not any(wrong.offset in given_up for given_up in known):
+            yield frame_finding(wrong, size)
+    objects, ids = txn.records() - count_left_out(txn), txn.count("id")
+    if objects != ids:
+        yield Finding("index", "id", f"there are {objects} objects but {ids} ids", REINDEX)
 
 
-class _Overlay:
-    """Objects from one transaction, derived tables from another."""
+def _has_seed(txn: Reader) -> bool:
+    seed = txn.get("meta", SEED)
+    try:
+        return seed is not None and find(txn, NodeId(seed)) != 0
+    except Damaged:  # what cannot be read is told of in its place
+        return True
 
-    def __init__(self, below: Reader, above: Writer) -> None:
-        self._below = below
-        self._above = above
 
-    def get(self, table: str, key: bytes) -> bytes | None:
-        return (self._above if table in DERIVED else self._below).get(table, key)
-
-    def scan(
-        self, table: str, low: bytes = b"", high: bytes | None = None, *, reverse: bool = False
-    ) -> Iterator[tuple[bytes, bytes]]:
-        return (self._above if table in DERIVED else self._below).scan(table, low, high, reverse=reverse)
-
-    def count(self, table: str) -> int:
-        return (self._above if table in DERIVED else self._below).count(table)
-
-    def put(self, table: str, key: bytes, value: bytes) -> None:
-        self._above.put(table, key, value)
-
-    def append(self, table: str, key: bytes, value: bytes) -> None:
-        self._above.append(table, key, value)
-
-    def delete(self, table: str, key: bytes) -> bool:
-        return self._above.delete(table, key)
+def _count_runs(txn: Reader) -> int:
+    prefix = bytes([NUMBER[RunId]])
+    return sum(1 for _ in txn.scan("id", prefix, after(prefix)))

@@ -1,12 +1,14 @@
-"""Packing of byte strings: zstd, with an earlier version as prefix where there is one.
+"""Packing of byte strings: zstd, with an earlier version as prefix where there is one, and splices.
 
-A frame always carries zstd's checksum: without it a wrong prefix decodes to garbage silently.
+A frame always carries zstd's checksum: without it a wrong prefix decodes to garbage silently. A splice is what most
+edits by agents are, one changed place; it takes a tenth of the time, and whoever reads it checks the hash.
 """
 
 import sys
 from typing import Any
 
 from dagstore.errors import Damaged
+from dagstore.lines import common_affixes
 
 LEVEL = 3  # level 19 saves 2 % of a typical delta and costs 15 times as much
 LONG_BYTES = 1 << 20  # from here on matches may lie further apart than the default window
@@ -36,6 +38,19 @@ def decompress(frame: bytes, size: int, prefix: bytes = b"") -> bytes:
     if len(data) != size or not decoder.eof or decoder.unused_data:
         raise Damaged(f"a stored frame should hold {size} bytes", hint="run `dag fsck --full`")
     return data  # type: ignore[no-any-return]
+
+
+def splice(data: bytes, base: bytes) -> tuple[int, int, bytes]:
+    """How many bytes `data` begins and ends with as `base` does, and what lies between."""
+    head, tail = common_affixes(base, data)
+    return head, tail, data[head : len(data) - tail]
+
+
+def unsplice(head: int, tail: int, middle: bytes, size: int, base: bytes) -> bytes:
+    """The data; `Damaged` unless it has `size` bytes."""
+    if head + tail > len(base) or head + len(middle) + tail != size:
+        raise Damaged(f"a stored splice should give {size} bytes", hint="run `dag fsck --full`")
+    return b"".join((base[:head], middle, base[len(base) - tail :]))
 
 
 def _prefix(prefix: bytes) -> Any:

@@ -63,3 +63,12 @@ def _preorder(root: int, kids: dict[int, Sequence[int]], chosen: set[int]) -> li
         places.append(Place(node, level, len(kids[node]) - len(listed)))
         todo.extend((child, level + 1) for child in reversed(listed))
     return places
+
+
+def count_below(primary: Sequence[int], root: int) -> int:
+    """How many nodes descend from `root` by primary parents, which `primary` has by node."""
+    inside = bytearray(len(primary))
+    inside[root] = 1
+    for node in range(root + 1, len(primary)):
+        inside[node] = inside[primary[node]]
+    return inside.count(1) - 1

@@ -1,23 +1,27 @@
-"""Pure questions about the DAG. Nodes are sequence numbers, so a parent is always smaller than its child.
+"""Pure questions about the DAG. Nodes are numbers, and a parent is always smaller than its child.
 
 The primary parents form a forest. Each node has one jump pointer along it, of the skew-binary kind (Myers 1983, "An
 applicative random-access stack"), so that any ancestor on the line and the merge base of two nodes are found in
 O(log depth). Functions take `row`, which returns a node's row; nothing here is recursive.
 """
 
-import heapq
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """A node in the graph. `generation` is the longest and `depth` the primary distance to a seed; 0 means none."""
+    """A node in the graph. `generation` is the longest and `depth` the primary distance to a seed; 0 means none.
+
+    `record` and `tree` are where the node and its tree are in the log, `first` is the first node with that tree.
+    """
 
     generation: int
     depth: int
     primary: int
     jump: int
+    record: int
     tree: int
+    first: int
     adopted: tuple[int, ...]
 
     @property
@@ -28,14 +32,14 @@ class Row(NamedTuple):
 RowOf = Callable[[int], Row]
 
 
-def make_row(primary: int, adopted: Iterable[int], tree: int, row: RowOf) -> Row:
+def make_row(primary: int, adopted: Iterable[int], record: int, tree: int, first: int, row: RowOf) -> Row:
     """The row of a new node, from the rows of its parents."""
     if not primary:
-        return Row(0, 0, 0, 0, tree, ())
+        return Row(0, 0, 0, 0, record, tree, first, ())
     others = tuple(sorted(adopted))
     above = row(primary)
     generation = 1 + max(above.generation, *(row(parent).generation for parent in others), 0)
-    return Row(generation, above.depth + 1, primary, _jump(primary, above, row), tree, others)
+    return Row(generation, above.depth + 1, primary, _jump(primary, above, row), record, tree, first, others)
 
 
 def _jump(primary: int, above: Row, row: RowOf) -> int:
@@ -74,30 +78,3 @@ def lineage(node: int, row: RowOf) -> Iterator[int]:
     while node:
         yield node
         node = row(node).primary
-
-
-def ancestors(nodes: Iterable[int], row: RowOf) -> set[int]:
-    """All nodes reachable over any parents, the given ones included."""
-    found = set(nodes)
-    todo = list(found)
-    while todo:
-        fresh = [parent for parent in row(todo.pop()).parents if parent not in found]
-        found.update(fresh)
-        todo.extend(fresh)
-    return found
-
-
-def is_ancestor(old: int, young: int, row: RowOf) -> bool:
-    """Whether `old` is reachable from `young` over any parents; a node is its own ancestor."""
-    target = row(old).generation if old <= young else 0
-    seen = {young}
-    heap = [-young] if old <= young else []
-    while heap:
-        node = -heapq.heappop(heap)
-        if node == old:
-            return True
-        for parent in row(node).parents:
-            if parent >= old and parent not in seen and (parent == old or row(parent).generation > target):
-                seen.add(parent)
-                heapq.heappush(heap, -parent)
-    return False

@@ -1,117 +1,218 @@
-"""What is derived from each object, in the transaction that stores it: a pure function of the objects in their order.
+"""What is derived from each object, in the transaction that stores it: a pure function of the log.
 
-Deleting the tables `graph`, `kids`, `facts` and `rank` and calling `add` for every object again gives the same bytes.
+Clearing the tables of `DERIVED` and calling `add` for every record again gives the same bytes.
 """
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
 
-from dagstore.codec import pack, unpack
+from dagstore.chains import id_of
 from dagstore.errors import Damaged
+from dagstore.finding import enter, find
 from dagstore.graph import Row, RowOf, make_row
-from dagstore.ids import Id, NodeId
-from dagstore.model import Adoption, Node, Note, Protocol, Run, Tree
-from dagstore.objects import Objects, find, key
-from dagstore.ranking import add_run
-from dagstore.storage import Reader, Writer, after
+from dagstore.ids import BlobId, Id, NodeId
+from dagstore.model import Adoption, Node, Note, Protocol, Run, Status, Tree, changed_paths
+from dagstore.objects import Objects
+from dagstore.quarantine import records_left_out
+from dagstore.ranking import Channel, add_run
+from dagstore.records import NODE, read_record
+from dagstore.rows import append_row, count_nodes, pair, read_row
+from dagstore.storage import INDEXED, SETS, Reader, Writer, after
 
-VERSION = 1
-DERIVED = ("graph", "kids", "facts", "rank")
+VERSION = 2
+VERSION_KEY = b"version"
+DERIVED = (*SETS, "graph", "rank")
 
-TREE_NODE, TREE_RUN, NODE_NOTE, NODE_ADOPTION = b"t", b"r", b"n", b"a"
-"""Kinds of facts: nodes and runs of a tree, notes and adoptions of a node."""
+RUN, NOTE, ADOPTION, SAME, LATER = b"r", b"n", b"a", b"s", b"t"
+"""Kinds of facts about a node: runs of its tree, notes, adoptions, and further nodes with its tree.
+
+Those about a tree are kept with the first node that has it. LATER leads from the record of a tree to that node, where
+it is not the one that was recorded next.
+"""
+PATH_BYTES = 4
+
+graph_row = read_row
+
+Progress = Callable[[int, int], None]
+Admit = Callable[[Writer, int], bool]
+"""Whether a record is to be indexed."""
 
 
-def add(txn: Writer, objects: Objects, seq: int, value: object) -> None:
-    """Index one object that was just stored; its parents, tree or node are there already."""
+def add(txn: Writer, objects: Objects, number: int, value: object) -> int:
+    """Index the object of a record, whose parents, tree or node are indexed already; its number for `find`."""
     if isinstance(value, Node):
-        _add_node(txn, objects, seq, value)
+        number = _add_node(txn, objects, number, value)
     elif isinstance(value, Run):
-        _add_run(txn, objects, seq, value)
+        _add_run(txn, objects, number, value)
     elif isinstance(value, Note):
-        _add_fact(txn, _known(txn, value.node), NODE_NOTE, seq)
+        _add_fact(txn, NOTE, _known(txn, value.node), number)
     elif isinstance(value, Adoption):
-        _add_fact(txn, _known(txn, value.node), NODE_ADOPTION, seq)
+        _add_fact(txn, ADOPTION, _known(txn, value.node), number)
+    return number
+
+
+def indexed(txn: Reader) -> int:
+    """Up to which record the derived tables are filled."""
+    return int.from_bytes(txn.get("place", INDEXED) or b"", "big")
+
+
+def set_indexed(txn: Writer, number: int) -> None:
+    txn.put("place", INDEXED, number.to_bytes(8, "big"))
+
+
+def catch_up(
+    txn: Writer, objects: Objects, limit: int, progress: Progress | None = None, admit: Admit | None = None
+) -> bool:
+    """Index at most `limit` records that are not yet; whether more are left.
+
+    Passes over what is in quarantine, and over what `admit` turns down. `Damaged` if any other cannot be read.
+    """
+    done, total = indexed(txn), txn.records()
+    last = min(total, done + limit)
+    outside = records_left_out(txn, done + 1, last) if last > done else frozenset()
+    for number in range(done + 1, last + 1):
+        if number not in outside and (admit is None or admit(txn, number)):
+            _index_record(txn, objects, number)
+        if progress and number % 512 == 0:
+            progress(number, total)
+    if last > done:
+        set_indexed(txn, last)
+    return last < total
+
+
+def clear(txn: Writer) -> None:
+    """Forget everything that is derived."""
+    for table in DERIVED:
+        txn.clear(table)
+    txn.memo.clear()
+    for key in [key for key, _ in txn.scan("place") if key != b"log"]:
+        txn.delete("place", key)
+    txn.put("place", VERSION_KEY, str(VERSION).encode())
 
 
 def row_of(txn: Reader) -> RowOf:
     """A cached look-up of graph rows for the length of one transaction."""
     cache: dict[int, Row] = {}
 
-    def look_up(seq: int) -> Row:
-        row = cache.get(seq)
+    def look_up(node: int) -> Row:
+        row = cache.get(node)
         if row is None:
-            row = cache[seq] = graph_row(txn, seq)
+            row = cache[node] = read_row(txn, node)
         return row
 
     return look_up
 
 
-def children(txn: Reader, seq: int) -> Iterator[int]:
+def children(txn: Reader, node: int) -> Iterator[int]:
     """Nodes that have this one among their parents, oldest first."""
-    for raw, _ in txn.scan("kids", key(seq), key(seq + 1)):
-        yield int.from_bytes(raw[8:], "big")
+    for key, _ in txn.scan("kids", pair(node, 0), pair(node + 1, 0)):
+        yield int.from_bytes(key[4:], "big")
 
 
-def facts(txn: Reader, subject: int, kind: bytes, *, newest_first: bool = False) -> Iterator[int]:
-    """Sequence numbers of one kind of facts about a subject, oldest first."""
-    prefix = key(subject) + kind
-    for raw, _ in txn.scan("facts", prefix, after(prefix), reverse=newest_first):
-        yield int.from_bytes(raw[9:], "big")
+def facts(txn: Reader, node: int, kind: bytes, *, newest_first: bool = False) -> Iterator[int]:
+    """Records of one kind of facts about a node, oldest first; for SAME, nodes."""
+    prefix = kind + node.to_bytes(4, "big")
+    for key, _ in txn.scan("facts", prefix, after(prefix), reverse=newest_first):
+        yield int.from_bytes(key[5:], "big")
 
 
-def _add_node(txn: Writer, objects: Objects, seq: int, node: Node) -> None:
+def with_tree(txn: Reader, first: int) -> Iterator[int]:
+    """Every node that has the tree of `first`, the first to have it; oldest first."""
+    yield first
+    yield from facts(txn, first, SAME)
+
+
+def first_with(txn: Reader, tree: int) -> int:
+    """The first node that has the tree of that record, or 0."""
+    # Nodes are in the order of their records, so nearly always it is the first that came after the tree.
+    last = count_nodes(txn)
+    if not last or read_row(txn, last).record < tree:
+        return 0
+    following = 1 + bisect_left(range(1, last + 1), tree, key=lambda number: read_row(txn, number).record)
+    if following <= last and read_row(txn, following).tree == tree:
+        return following
+    return next(facts(txn, tree, LATER), 0)
+
+
+def touching(txn: Reader, path: str) -> Iterator[int]:
+    """Nodes that may differ from their primary parent at `path`, oldest first; those that do are among them."""
+    begin = _path_key(path)
+    for key, _ in txn.scan("paths", begin, after(begin)):
+        yield int.from_bytes(key[PATH_BYTES:], "big")
+
+
+def _index_record(txn: Writer, objects: Objects, number: int) -> None:
+    """Index what is stored already: the id first, since `add` looks for what it names."""
+    record = read_record(txn.record(number), number)
+    if record.codec == NODE:
+        value = objects.load(txn, number)
+        enter(txn, id_of(txn, number), add(txn, objects, number, value))
+        return
+    enter(txn, id_of(txn, number), number)
+    if record.kind is not BlobId:
+        add(txn, objects, number, objects.load(txn, number))
+
+
+def _add_node(txn: Writer, objects: Objects, record: int, node: Node) -> int:
     parents = {_known(txn, parent): parent for parent in node.parents}
     tree = _known(txn, node.tree)
     row = row_of(txn)
-    primary = _primary(txn, objects, node, parents, row) if len(parents) > 1 else next(iter(parents), 0)
-    new = make_row(primary, (parent for parent in parents if parent != primary), tree, row)
-    txn.append("graph", key(seq), _pack_row(new))
+    primary = _primary(txn, objects, tree, parents, row) if len(parents) > 1 else next(iter(parents), 0)
+    first = first_with(txn, tree) or count_nodes(txn) + 1
+    adopted = (one for one in parents if one != primary)
+    number = append_row(txn, make_row(primary, adopted, record, tree, first, row))
     for parent in parents:
-        txn.put("kids", key(parent) + key(seq), b"")
-    _add_fact(txn, tree, TREE_NODE, seq)
+        txn.put("kids", pair(parent, number), b"")
+    if first != number:
+        _add_fact(txn, SAME, first, number)
+    elif number > 1 and row(number - 1).record > tree:
+        _add_fact(txn, LATER, tree, number)
+    _add_paths(txn, objects, row(primary).tree if primary else 0, tree, number)
+    return number
 
 
-def _primary(txn: Reader, objects: Objects, node: Node, parents: dict[int, NodeId], row: RowOf) -> int:
+def _add_paths(txn: Writer, objects: Objects, old: int, new: int, node: int) -> None:
+    before: Tree = objects.load(txn, old) if old else Tree(())
+    after_: Tree = objects.load(txn, new)
+    for path in changed_paths(before.by_path(), after_.by_path()):
+        txn.put("paths", _path_key(path) + node.to_bytes(4, "big"), b"")
+
+
+def _path_key(path: str) -> bytes:
+    return BlobId.of(path.encode())[:PATH_BYTES]
+
+
+def _primary(txn: Reader, objects: Objects, tree: int, parents: dict[int, NodeId], row: RowOf) -> int:
     from dagstore.primary import choose_primary
 
-    trees: dict[NodeId, Tree] = {id: objects.load(txn, row(seq).tree) for seq, id in parents.items()}
-    tree: Tree = objects.load(txn, _known(txn, node.tree))
-    chosen = choose_primary(tree, trees, lambda blob: objects.read(txn, blob))
-    return next(seq for seq, id in parents.items() if id == chosen)
+    trees: dict[NodeId, Tree] = {id: objects.load(txn, row(node).tree) for node, id in parents.items()}
+    chosen = choose_primary(objects.load(txn, tree), trees, lambda blob: objects.read(txn, blob))
+    return next(node for node, id in parents.items() if id == chosen)
 
 
-def _add_run(txn: Writer, objects: Objects, seq: int, run: Run) -> None:
-    node = _known(txn, run.node)
-    tree = graph_row(txn, node).tree
+def _add_run(txn: Writer, objects: Objects, record: int, run: Run) -> None:
+    first = read_row(txn, _known(txn, run.node)).first
     protocol: Protocol = objects.load(txn, _known(txn, run.protocol))
-    _add_fact(txn, tree, TREE_RUN, seq)
-    add_run(txn, run, tree, protocol)
+    add_run(txn, run, first, protocol, lambda channel: _counted(txn, objects, first, channel))
+    _add_fact(txn, RUN, first, record)
 
 
-def _add_fact(txn: Writer, subject: int, kind: bytes, seq: int) -> None:
-    txn.put("facts", key(subject) + kind + key(seq), b"")
+def _counted(txn: Reader, objects: Objects, first: int, channel: Channel) -> Mapping[str, float]:
+    """The metrics of the one run of a tree that counts in the channel."""
+    for record in facts(txn, first, RUN):
+        run: Run = objects.load(txn, record)
+        same = run.protocol == channel.protocol and run.platform == channel.platform
+        if same and run.status is Status.OK and channel.metric in run.metrics:
+            return run.metrics
+    return {}
+
+
+def _add_fact(txn: Writer, kind: bytes, node: int, number: int) -> None:
+    txn.put("facts", kind + pair(node, number), b"")
 
 
 def _known(txn: Reader, id: Id) -> int:
-    seq = find(txn, id)
-    if not seq:
+    number = find(txn, id)
+    if not number:
         raise Damaged(f"{id.kind} {id} is referred to but not in the store", hint="store it first")
-    return seq
-
-
-def graph_row(txn: Reader, seq: int) -> Row:
-    raw = txn.get("graph", key(seq))
-    if raw is None:
-        raise Damaged(f"node number {seq} has no place in the graph", hint="run `dag fsck --reindex`")
-    generation, depth, primary, jump, tree, adopted = unpack(raw)
-    return Row(generation, depth, primary, jump, tree, tuple(adopted))
-
-
-def primaries(txn: Reader, start: int) -> Iterator[tuple[int, int]]:
-    """Every node from sequence number `start` on with its primary parent (0: none), parents before children."""
-    for raw, row in txn.scan("graph", key(start)):
-        yield int.from_bytes(raw, "big"), unpack(row)[2]
-
-
-def _pack_row(row: Row) -> bytes:
-    return pack([row.generation, row.depth, row.primary, row.jump, row.tree, list(row.adopted)])
+    return number

@@ -5,9 +5,9 @@ a NUL byte, so text in any encoding is compared by lines. Above `EXACT` line pai
 that occur once in both versions, which bounds the time at the price of coarser hunks.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 EXACT = 4_000_000
@@ -59,7 +59,7 @@ def _common_prefix(one: Sequence[bytes], other: Sequence[bytes]) -> int:
 
 
 def _differences(old: Sequence[bytes], new: Sequence[bytes]) -> Iterator[tuple[int, int, int, int]]:
-    if not old or not new or (len(old) == 1 and len(new) == 1):
+    if set(old).isdisjoint(new):
         if old or new:
             yield 0, len(old), 0, len(new)
     elif len(old) * len(new) > EXACT:
@@ -120,23 +120,40 @@ def count_changes(old: bytes, new: bytes) -> tuple[int, int]:
     if not (is_text(old) and is_text(new)):
         return 0, 0
     head, tail = _common_ends(old, new)
-    found = hunks(split_lines(old[head : len(old) - tail]), split_lines(new[head : len(new) - tail]))
+    old_lines, new_lines = split_lines(old[head : len(old) - tail]), split_lines(new[head : len(new) - tail])
+    if set(old_lines).isdisjoint(new_lines):
+        return len(new_lines), len(old_lines)
+    found = hunks(old_lines, new_lines)
     return sum(len(hunk.new_lines) for hunk in found), sum(hunk.end - hunk.start for hunk in found)
 
 
 def _common_ends(old: bytes, new: bytes) -> tuple[int, int]:
     """Lengths of whole lines that both begin and both end with; without taking all of them apart."""
-    head = _longest(min(len(old), len(new)), lambda size: new.startswith(old[:size]))
-    head = old.rfind(b"\n", 0, head) + 1
-    rest = min(len(old), len(new)) - head
-    tail = _longest(rest, lambda size: new.endswith(old[len(old) - size :]))
+    head, tail = common_affixes(old, new)
     start = old.find(b"\n", len(old) - tail) + 1
-    return head, len(old) - start if start else 0
+    return old.rfind(b"\n", 0, head) + 1, len(old) - start if start else 0
 
 
-def _longest(limit: int, holds: Callable[[int], bool]) -> int:
-    """The greatest size up to `limit` that holds, where every smaller one does too."""
-    return bisect_right(range(1, limit + 1), False, key=lambda size: not holds(size))
+def common_affixes(one: bytes, other: bytes) -> tuple[int, int]:
+    """The length of the longest common prefix, and of the longest common suffix of what is left after it."""
+    # Bisection over what is still open: each byte is compared about twice, by memcmp.
+    prefix, limit = 0, min(len(one), len(other))
+    high = limit
+    while prefix < high:
+        middle = (prefix + high + 1) >> 1
+        if one.startswith(other[prefix:middle], prefix):
+            prefix = middle
+        else:
+            high = middle - 1
+    suffix, high = 0, limit - prefix
+    end, other_end = len(one), len(other)
+    while suffix < high:
+        middle = (suffix + high + 1) >> 1
+        if one.endswith(other[other_end - middle : other_end - suffix], 0, end - suffix):
+            suffix = middle
+        else:
+            high = middle - 1
+    return prefix, suffix
 
 
 def unified(old: bytes, new: bytes, path: str, context: int = 3) -> str:

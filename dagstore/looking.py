@@ -1,28 +1,28 @@
 """Questions to a store. Every answer is a plain value from one snapshot; nothing here writes or waits for a writer."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dagstore.base import Base, Ref
+from dagstore.base import Ref
+from dagstore.chains import id_of
 from dagstore.errors import BadInput, NotFound
+from dagstore.finding import find, newest, short
 from dagstore.frontier import Frontier, FrontierRow
-from dagstore.graph import Row, ancestors, is_ancestor, lineage
+from dagstore.graph import Row
 from dagstore.ids import BlobId, NodeId, NoteId, RunId
-from dagstore.index import NODE_ADOPTION, NODE_NOTE, TREE_RUN, children, facts, graph_row, primaries, row_of
+from dagstore.index import ADOPTION, NOTE, RUN, children, facts, graph_row
 from dagstore.model import Adoption, Entry, Note, changed_paths
 from dagstore.names import all_names
-from dagstore.objects import find, id_of, newest, short
 from dagstore.rank import Moments, Noise, interval
-from dagstore.ranking import Channel, channels, moments_of, ranked
+from dagstore.ranking import Channel, channels, moments_of, ranked, ranked_by
 from dagstore.refs import seed
 from dagstore.shown import Rows
-from dagstore.storage import Reader
+from dagstore.storage import Reader, after
+from dagstore.tracing import Tracing
 
 if TYPE_CHECKING:
-    import networkx
-
     from dagstore.charter import Charter
     from dagstore.claims import Claim
     from dagstore.descent import Descendants
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 STRATEGIES = ("estimate",)
 
 
-class Looking(Base):
+class Looking(Tracing):
     def resolve(self, ref: Ref) -> NodeId:
         """The id of the node that `ref` names."""
         with self._storage.read() as txn:
@@ -48,56 +48,25 @@ class Looking(Base):
         with self._storage.read() as txn:
             return self._view(txn, self._seq(txn, ref))
 
-    def nodes(self, *, limit: int | None = None, newest_first: bool = False) -> "Rows[NodeView]":
-        """Nodes in the order of recording."""
-        with self._storage.read() as txn:
-            rows = islice(txn.scan("graph", reverse=newest_first), limit)
-            return self._views(txn, (int.from_bytes(key, "big") for key, _ in rows))
-
-    def count(self) -> int:
-        """How many nodes there are."""
-        with self._storage.read() as txn:
-            return txn.count("graph")
-
-    def children(self, ref: Ref) -> "Rows[NodeView]":
-        """Nodes that have this one as a parent, oldest first."""
-        with self._storage.read() as txn:
-            return self._views(txn, children(txn, self._seq(txn, ref)))
-
-    def lineage(self, ref: Ref, *, limit: int | None = None) -> "Rows[NodeView]":
-        """The node and its primary ancestors, nearest first; at most `limit` of them."""
-        with self._storage.read() as txn:
-            return self._views(txn, islice(lineage(self._seq(txn, ref), row_of(txn)), limit))
-
-    def ancestors(self, ref: Ref) -> "Rows[NodeView]":
-        """Every node that this one builds on over any parents, oldest first; not itself."""
-        with self._storage.read() as txn:
-            seq = self._seq(txn, ref)
-            return self._views(txn, sorted(ancestors([seq], row_of(txn)) - {seq}))
-
-    def descendants(self, ref: Ref, *, depth: int | None = None, limit: int = 200) -> "Descendants":
+    def subtree(self, ref: Ref, *, depth: int | None = None, limit: int = 200) -> "Descendants":
         """The nodes below this one by primary parents, itself first, to a depth; the telling ones where too many."""
-        from dagstore.descent import Descendant, Descendants, descend
+        from dagstore.descent import Descendant, Descendants, count_below, descend
 
         with self._storage.read() as txn:
             root = self._seq(txn, ref)
             places = descend(root, lambda seq: self._primary_children(txn, seq), depth=depth, limit=limit)
             nodes = Rows(Descendant(place.depth, place.hidden, self._view(txn, place.node)) for place in places)
             cut = any(place.hidden for place in places)
-            return Descendants(self._id(txn, root), nodes, self._count_below(txn, root) + 1 - len(nodes) if cut else 0)
-
-    def is_ancestor(self, old: Ref, young: Ref) -> bool:
-        """Whether `young` builds on `old` over any parents; a node counts as its own ancestor."""
-        with self._storage.read() as txn:
-            return is_ancestor(self._seq(txn, old), self._seq(txn, young), row_of(txn))
+            below = count_below(self._columns(txn).primary, root) if cut else 0
+            return Descendants(self._id(txn, root), nodes, below + 1 - len(nodes) if cut else 0)
 
     def runs(self, ref: Ref | None = None) -> "Rows[RunView]":
         """Measurements, oldest first: of one node's tree, or all."""
         with self._storage.read() as txn:
             if ref is None:
-                seqs = sorted(int.from_bytes(key[9:], "big") for key, _ in txn.scan("facts") if key[8:9] == TREE_RUN)
-                return Rows(self._run_view(txn, seq) for seq in seqs)
-            return self._runs_of_tree(txn, graph_row(txn, self._seq(txn, ref)).tree)
+                records = sorted(int.from_bytes(key[5:], "big") for key, _ in txn.scan("facts", RUN, after(RUN)))
+                return Rows(self._run_view(txn, record) for record in records)
+            return self._runs_of(txn, self._seq(txn, ref))
 
     def run(self, id: RunId) -> "RunView":
         with self._storage.read() as txn:
@@ -109,7 +78,7 @@ class Looking(Base):
     def notes(self, ref: Ref) -> "Rows[NoteView]":
         """What was said about a node, oldest first."""
         with self._storage.read() as txn:
-            return Rows(self._note_view(txn, seq) for seq in facts(txn, self._seq(txn, ref), NODE_NOTE))
+            return Rows(self._note_view(txn, seq) for seq in facts(txn, self._seq(txn, ref), NOTE))
 
     def board(self, limit: int = 50) -> "Rows[NoteView]":
         """The latest notes about any node, newest first."""
@@ -119,7 +88,7 @@ class Looking(Base):
     def adoptions(self, ref: Ref) -> "Rows[AdoptionView]":
         """How an adopted node was composed; several if it was composed more than once."""
         with self._storage.read() as txn:
-            return Rows(self._adoption_view(txn, seq) for seq in facts(txn, self._seq(txn, ref), NODE_ADOPTION))
+            return Rows(self._adoption_view(txn, seq) for seq in facts(txn, self._seq(txn, ref), ADOPTION))
 
     def files(self, ref: Ref) -> tuple[Entry, ...]:
         """The manifest of a node, by path."""
@@ -219,7 +188,7 @@ class Looking(Base):
                 return self._by_metric(txn, channel, str(metric), top)
             noise = channel.pool.noise()
             best = enumerate(islice(ranked(txn, channel), top), start=1)
-            rows = (self._row(txn, rank, tree, moments, noise) for rank, (tree, moments) in best)
+            rows = (self._row(txn, rank, seq, moments, noise) for rank, (seq, moments) in best)
             return self._frontier(txn, channel, channel.metric, noise, Rows(rows))
 
     def frontiers(self, top: int = 20) -> tuple[Frontier, ...]:
@@ -229,39 +198,12 @@ class Looking(Base):
             for channel in channels(txn):
                 noise = channel.pool.noise()
                 best = enumerate(islice(ranked(txn, channel), top), start=1)
-                rows = Rows(self._row(txn, rank, tree, moments, noise) for rank, (tree, moments) in best)
+                rows = Rows(self._row(txn, rank, seq, moments, noise) for rank, (seq, moments) in best)
                 answers.append(self._frontier(txn, channel, channel.metric, noise, rows))
             return tuple(answers)
 
-    def graph(self) -> "networkx.DiGraph[NodeId]":
-        """The DAG for notebooks: edges run from parent to child, with `primary` true or false."""
-        import networkx
-
-        graph: networkx.DiGraph[NodeId] = networkx.DiGraph()
-        with self._storage.read() as txn:
-            ids: dict[int, NodeId] = {}
-            row = row_of(txn)
-            for key, _ in txn.scan("graph"):
-                seq = int.from_bytes(key, "big")
-                ids[seq] = self._id(txn, seq)
-                graph.add_node(ids[seq], generation=row(seq).generation)
-                for parent in row(seq).parents:
-                    graph.add_edge(ids[parent], ids[seq], primary=parent == row(seq).primary)
-        return graph
-
     def _primary_children(self, txn: Reader, seq: int) -> list[int]:
         return [child for child in children(txn, seq) if graph_row(txn, child).primary == seq]
-
-    def _count_below(self, txn: Reader, root: int) -> int:
-        """How many nodes descend from `root` by primary parents; reads every later node."""
-        inside = {root}
-        for seq, primary in primaries(txn, root):
-            if primary in inside:
-                inside.add(seq)
-        return len(inside) - 1
-
-    def _views(self, txn: Reader, seqs: Iterable[int]) -> "Rows[NodeView]":
-        return Rows(self._view(txn, seq) for seq in seqs)
 
     def _view(self, txn: Reader, seq: int) -> "NodeView":
         from dagstore.views import NodeView
@@ -270,9 +212,9 @@ class Looking(Base):
         id = self._id(txn, seq)
         note = self._first_note(txn, seq)
         channel = self._channel(txn)
-        moments = moments_of(txn, channel, row.tree) if channel else Moments()
+        moments = moments_of(txn, channel, row.first) if channel else Moments()
         low, high = interval(moments, channel.pool.noise()) if channel and moments.n else (None, None)
-        runs, status = self._outcome(txn, row.tree)
+        runs, status = self._outcome(txn, row.first)
         return NodeView(
             id=id,
             short=short(txn, id),
@@ -291,12 +233,12 @@ class Looking(Base):
             names=tuple(name for name, named in all_names(txn) if named == id),
         )
 
-    def _outcome(self, txn: Reader, tree: int) -> tuple[int, str]:
-        runs = list(facts(txn, tree, TREE_RUN))
+    def _outcome(self, txn: Reader, first: int) -> tuple[int, str]:
+        runs = list(facts(txn, first, RUN))
         return len(runs), self._objects.load(txn, runs[-1]).status.value if runs else "new"
 
     def _first_note(self, txn: Reader, seq: int) -> Note | None:
-        first = next(facts(txn, seq, NODE_NOTE), 0)
+        first = next(facts(txn, seq, NOTE), 0)
         return self._objects.load(txn, first) if first else None
 
     def _note_view(self, txn: Reader, seq: int) -> "NoteView":
@@ -350,8 +292,7 @@ class Looking(Base):
         outside = sum(other.runs for other in channels(txn)) - channel.runs
         return Frontier(metric, channel.direction, channel.protocol, channel.platform, noise, "estimate", outside, rows)
 
-    def _row(self, txn: Reader, rank: int, tree: int, moments: Moments, noise: Noise) -> FrontierRow:
-        seq = self._first_node(txn, tree)
+    def _row(self, txn: Reader, rank: int, seq: int, moments: Moments, noise: Noise) -> FrontierRow:
         row: Row = graph_row(txn, seq)
         id = self._id(txn, seq)
         note = self._first_note(txn, seq)
@@ -372,22 +313,10 @@ class Looking(Base):
         )
 
     def _by_metric(self, txn: Reader, channel: Channel, metric: str, top: int) -> Frontier:
-        """A ranking by a metric that no index keeps: reads every run of the column."""
-        by_tree: dict[int, Moments] = {}
-        for tree, value in self._values(txn, channel, metric):
-            by_tree[tree] = by_tree.get(tree, Moments()).add(value)
-        if not by_tree:
-            raise NotFound(f"no run in this column reports {metric!r}", hint="`dag show @last` lists what runs report")
-        sign = 1 if channel.direction.value == "minimize" else -1
-        best = sorted(by_tree.items(), key=lambda item: (sign * item[1].mean, item[0]))[:top]
+        """A ranking by another metric than the protocol's, in the same direction."""
         noise = Noise(None, 0)
-        rows = Rows(self._row(txn, rank, tree, moments, noise) for rank, (tree, moments) in enumerate(best, start=1))
+        best = enumerate(islice(ranked_by(txn, channel, metric), top), start=1)
+        rows = Rows(self._row(txn, rank, seq, moments, noise) for rank, (seq, moments) in best)
+        if top and not rows:
+            raise NotFound(f"no run in this column reports {metric!r}", hint="`dag show @last` lists what runs report")
         return self._frontier(txn, channel, metric, noise, rows)
-
-    def _values(self, txn: Reader, channel: Channel, metric: str) -> Iterator[tuple[int, float]]:
-        for tree, _ in ranked(txn, channel):
-            for seq in facts(txn, tree, TREE_RUN):
-                run = self._objects.load(txn, seq)
-                same = run.protocol == channel.protocol and run.platform == channel.platform
-                if same and run.status.value == "ok" and metric in run.metrics:
-                    yield tree, run.metrics[metric]

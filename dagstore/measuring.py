@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from dagstore.base import Base, Ref
 from dagstore.codec import encode
 from dagstore.errors import BadInput, NotFound
+from dagstore.finding import find
 from dagstore.ids import BlobId, NodeId, ProtocolId, RunId
-from dagstore.index import TREE_NODE, TREE_RUN, facts, graph_row
+from dagstore.index import RUN, facts, graph_row, with_tree
 from dagstore.model import Protocol, Run, Status
-from dagstore.objects import find
+from dagstore.records import FILE, read_record
 from dagstore.shown import Rows
 from dagstore.storage import Reader, Writer
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 MAX_REPEAT = 10_000
 MAX_PLATFORM = 400
 """Bytes; the name is part of a key."""
+ARTIFACT_FILE_BYTES = 4 << 10
+"""Plain bytes. Packed, a log of this size takes 1 kB of the log of records for good; as a file it takes a block."""
 
 
 class Measuring(Base):
@@ -37,7 +40,7 @@ class Measuring(Base):
 
         if repeat is not None and not 1 <= repeat <= MAX_REPEAT:
             raise BadInput(f"--repeat {repeat} is out of range", hint=f"1 to {MAX_REPEAT}")
-        with self._storage.write() as txn:
+        with self._write() as txn:
             made: list[Ticket] = []
             for ref in refs:
                 seq = self._seq(txn, ref)
@@ -54,14 +57,14 @@ class Measuring(Base):
         with self._storage.read() as txn:
             if next(all_tickets(txn), None) is None:  # an idle trainer looks often, and looking needs no lock
                 return None
-        with self._storage.write() as writer:
+        with self._write() as writer:
             return take_ticket(writer, agent, self._now(), int(ttl * 1000), ticket)
 
     def renew(self, claim: "Claim", ttl: float) -> "Claim":
         """The claim with a later deadline; `ClaimLost` if somebody took over."""
         from dagstore.claims import renew_claim
 
-        with self._storage.write() as txn:
+        with self._write() as txn:
             return renew_claim(txn, claim.token, self._now(), int(ttl * 1000))
 
     def complete(self, claim: "Claim", run: Run, protocol: Protocol, artifacts: Mapping[str, bytes]) -> "RunView":
@@ -73,7 +76,8 @@ class Measuring(Base):
 
         if run.node != claim.node:
             raise BadInput(f"the run is of {run.node}, the claim on {claim.node}", hint="record it with `add_run`")
-        with self._storage.write() as txn:
+        self._save_large(artifacts)
+        with self._write() as txn:
             finish_ticket(txn, claim)
             return self._record_run(txn, run, protocol, artifacts)
 
@@ -81,7 +85,8 @@ class Measuring(Base):
         """Record a run that failed for reasons of the machine, and put the ticket back in line."""
         from dagstore.tickets import give_ticket_back
 
-        with self._storage.write() as txn:
+        self._save_large(artifacts)
+        with self._write() as txn:
             ticket = give_ticket_back(txn, claim, failed=True)
             self._record_run(txn, run, protocol, artifacts)
             return ticket
@@ -90,33 +95,34 @@ class Measuring(Base):
         """Put the ticket of a claim back in line, as if it had not been taken."""
         from dagstore.tickets import give_ticket_back
 
-        with self._storage.write() as txn:
+        with self._write() as txn:
             return give_ticket_back(txn, claim, failed=False)
 
     def cancel(self, ticket: int) -> bool:
         """Remove a ticket from the line, unless somebody works on it; whether it was removed."""
         from dagstore.tickets import cancel_ticket
 
-        with self._storage.write() as txn:
+        with self._write() as txn:
             return cancel_ticket(txn, ticket, self._now())
 
     def add_run(self, run: Run, protocol: Protocol, artifacts: Mapping[str, bytes] | None = None) -> "RunView":
         """Record a run that was measured elsewhere; recording it again changes nothing."""
-        with self._storage.write() as txn:
+        self._save_large(artifacts or {})
+        with self._write() as txn:
             return self._record_run(txn, run, protocol, artifacts or {})
 
     def _wanted(self, txn: Reader, seq: int, repeat: int | None) -> int:
         from dagstore.tickets import all_tickets
 
-        tree = graph_row(txn, seq).tree
-        same = {self._id(txn, node) for node in facts(txn, tree, TREE_NODE)}
+        first = graph_row(txn, seq).first
+        same = {self._id(txn, node) for node in with_tree(txn, first)}
         waiting = sum(1 for ticket in all_tickets(txn) if ticket.node in same)
         if repeat is not None:
             return max(0, repeat - waiting)
-        return 0 if waiting or self._measured(txn, tree) else 1
+        return 0 if waiting or self._measured(txn, first) else 1
 
-    def _measured(self, txn: Reader, tree: int) -> bool:
-        runs: Iterable[Run] = (self._objects.load(txn, seq) for seq in facts(txn, tree, TREE_RUN))
+    def _measured(self, txn: Reader, first: int) -> bool:
+        runs: Iterable[Run] = (self._objects.load(txn, seq) for seq in facts(txn, first, RUN))
         return any(run.status is Status.OK for run in runs)
 
     def _record_run(self, txn: Writer, run: Run, protocol: Protocol, artifacts: Mapping[str, bytes]) -> "RunView":
@@ -137,17 +143,28 @@ class Measuring(Base):
         data = encode(protocol)
         return self._put(txn, protocol, data, ProtocolId)[0], ProtocolId.of(data)
 
+    def _save_large(self, artifacts: Mapping[str, bytes]) -> None:
+        """What becomes of a run that is not recorded after all is swept by `gc`."""
+        for data in artifacts.values():
+            if len(data) > ARTIFACT_FILE_BYTES:
+                self._objects.save_file(data)
+
     def _artifact(self, txn: Writer, node: NodeId, data: bytes) -> BlobId:
-        """Logs of one line of work look alike, so the last artifact of the node's tree is tried as a base."""
-        self._objects.put(txn, BlobId, data, self._last_log(txn, node))
+        """A large artifact is a file, which `gc` can remove; a small one is stored against the last log of the line."""
+        base = self._last_log(txn, node) if len(data) <= ARTIFACT_FILE_BYTES else 0
+        self._objects.put(txn, BlobId, data, base, file_over=ARTIFACT_FILE_BYTES)
         return BlobId.of(data)
 
     def _last_log(self, txn: Reader, node: NodeId) -> int:
         seq = find(txn, node)
         row = graph_row(txn, seq)
-        for tree in (row.tree, graph_row(txn, row.primary).tree if row.primary else 0):
-            last = next(facts(txn, tree, TREE_RUN, newest_first=True), 0) if tree else 0
+        for first in (row.first, graph_row(txn, row.primary).first if row.primary else 0):
+            last = next(facts(txn, first, RUN, newest_first=True), 0) if first else 0
             log = self._objects.load(txn, last).artifacts.get("log") if last else None
             if log is not None:
-                return find(txn, log)
+                return self._lasting(txn, find(txn, log))
         return 0
+
+    def _lasting(self, txn: Reader, blob: int) -> int:
+        """That record if it can be built on, else 0: a file may be removed, then what is stored against it is lost."""
+        return blob if blob and read_record(txn.record(blob), blob).codec != FILE else 0

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from functools import lru_cache
+from operator import attrgetter
 from typing import Self
 
-from dagstore.ids import BlobId, NodeId, ProtocolId, TreeId
+from dagstore.ids import BlobId, Id, NodeId, ProtocolId, TreeId
 from dagstore.paths import check_distinct, check_path
 
 
@@ -36,7 +37,8 @@ class Tree:
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Self:
         """A checked tree; `BadInput` on a path that no tree may hold or that collides with another."""
-        ordered = tuple(sorted(entries, key=lambda entry: entry.path.encode("utf-8", "surrogateescape")))
+        # Code points are in the order of their UTF-8 bytes.
+        ordered = tuple(sorted(entries, key=attrgetter("path")))
         _check_paths(tuple([entry.path for entry in ordered]))
         return cls(ordered)
 
@@ -177,3 +179,19 @@ class Adoption:
     decisions: tuple[Decision, ...]
     author: str
     time: int
+
+
+def names_of(value: object) -> tuple[Id, ...]:
+    """The ids of the objects that an object cannot be without."""
+    match value:
+        case Tree():
+            return tuple(entry.blob for entry in value)
+        case Node():
+            return (*value.parents, value.tree)
+        case Run():
+            return (value.node, value.protocol, *value.artifacts.values())
+        case Note():
+            return (value.node,)
+        case Adoption():
+            return (value.node, value.primary, *value.adopted)
+    return ()  # a protocol describes its locked files; the store need not hold them

@@ -1,50 +1,59 @@
-"""Content-addressed objects in sequence order: `obj` holds an envelope per object, `id` finds it.
+"""Content-addressed objects: what is stored for each, and reading it back, checked against its id.
 
-An envelope is msgpack `[kind, codec, id, size, base, chain, depth, payload]`: `size` of the plain bytes, `base` the
-sequence number of the object that the payload is a delta against (0: none), `chain` the payload bytes and `depth` the
-deltas that reading it costs. An object is stored after all that it names, so sequence order is a topological order.
+An object is stored after all that it names, so the order of records is a topological order.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
 
-from dagstore.codec import decode, pack, unpack
-from dagstore.deltas import compress, decompress
-from dagstore.errors import BadInput, Damaged, NotFound
+from dagstore.chains import MAX_DEPTH, id_of, packed_of, plain, root_of
+from dagstore.codec import decode, encode
+from dagstore.deltas import compress, splice
+from dagstore.errors import Damaged, NotFound, Refused
 from dagstore.files import BlobFiles
-from dagstore.ids import SIZE, AdoptionId, BlobId, Id, NodeId, NoteId, ProtocolId, RunId, TreeId
-from dagstore.storage import Reader, Writer, after, last_key
-
-KINDS: tuple[type[Id], ...] = (BlobId, TreeId, NodeId, ProtocolId, RunId, NoteId, AdoptionId)
-"""The position is the kind's number on disk: append only."""
-NUMBER = {kind: number for number, kind in enumerate(KINDS)}
-
-RAW, ZSTD, DELTA, FILE = range(4)
+from dagstore.finding import enter, find
+from dagstore.ids import BlobId, Id, NodeId, TreeId
+from dagstore.model import Entry, Mode, Node, Tree
+from dagstore.records import (
+    ADDED,
+    DELTA,
+    FILE,
+    NODE,
+    RAW,
+    REFS,
+    REFS_ZSTD,
+    REMOVED,
+    SPLICE,
+    TREE,
+    ZSTD,
+    Change,
+    Packed,
+    Record,
+    base_of_tree,
+    read_node,
+    read_record,
+    read_tree,
+    tree_changes,
+    varint,
+    write_changed_tree,
+    write_node,
+    write_packed,
+    write_record,
+    write_refs,
+    write_tree,
+)
+from dagstore.rows import record_of
+from dagstore.storage import Reader, Writer
+from dagstore.tombstones import gone, is_gone, revive, tombstone
 
 FILE_BYTES = 64 << 10
 """Payloads over this many bytes go to a file."""
-MAX_DEPTH = 64
 MAX_DECODED = 4096
 WORTH_PACKING = 160  # a checksummed frame adds 13 bytes or more, which short texts rarely win back
-MAX_NUMBER = 1 << 62
+WORTH_ZSTD = 48  # a changed place over this many bytes may be several, which zstd then tells apart
 KEPT_BYTES = 16 << 20
 """Plain bytes kept at hand: the next version of a file is stored against the one that was just read or written."""
-
-
-class Envelope(NamedTuple):
-    kind: type[Id]
-    codec: int
-    id: Id
-    size: int
-    base: int
-    chain: int
-    depth: int
-    payload: bytes
-
-
-def key(seq: int) -> bytes:
-    """A sequence number as an ordered key."""
-    return seq.to_bytes(8, "big")
 
 
 class Objects:
@@ -52,106 +61,229 @@ class Objects:
 
     def __init__(self, files: BlobFiles) -> None:
         self._files = files
-        # By id and not by sequence number: a number from a transaction that was given up is given again.
-        self._decoded: dict[Id, object] = {}
+        self._decoded: dict[Id | int, object] = {}
         self._kept: dict[Id, bytes] = {}
         self._kept_bytes = 0
 
-    def put(self, txn: Writer, kind: type[Id], data: bytes, base: int = 0) -> tuple[int, bool]:
-        """The object's sequence number and whether it is new; `base` is a similar object stored earlier, or 0."""
-        id = kind.of(data)
-        seq = find(txn, id)
-        if seq:
-            return seq, False
-        seq = next_seq(txn)
-        envelope = self._pack(txn, kind, id, data, base)
-        txn.append("obj", key(seq), _seal(envelope))
-        txn.put("id", _id_key(id), key(seq))
-        self._keep(id, data)
-        return seq, True
+    def put(
+        self,
+        txn: Writer,
+        kind: type[Id],
+        data: bytes,
+        base: int = 0,
+        names: Iterable[Id] = (),
+        file_over: int | None = None,
+    ) -> tuple[int, bool]:
+        """The number of an object that is neither tree nor node, and whether it is new.
 
-    def get(self, txn: Reader, seq: int) -> bytes:
-        """The plain bytes of an object; `Damaged` unless they hash to its id."""
-        envelope = self.envelope(txn, seq)
-        name = f"{envelope.kind.kind} {envelope.id}"
+        `base` is the record of a similar object, or 0; `names` are ids in it of objects that are stored. A blob of
+        more than `file_over` plain bytes becomes a file whatever it packs to, so that it can be removed some day.
+        """
+        id = kind.of(data)
+        number = find(txn, id)
+        if number:
+            self._bring_back(txn, id, data)
+            return number, False
+        number = txn.records() + 1
+        if names:
+            codec, rest = self._pack_named(txn, data, names, number)
+        elif isinstance(id, BlobId) and file_over is not None and len(data) > file_over:
+            codec, rest = self._pack_file(id, data)
+        else:
+            codec, rest = self._pack(txn, id, data, base, number)
+        txn.log(write_record(kind, codec, id, rest))
+        enter(txn, id, number)
+        self._keep(id, data)
+        return number, True
+
+    def save_file(self, data: bytes) -> None:
+        """Write the file of a blob before the transaction in which `put` is given it with `file_over`.
+
+        Syncing takes longer than all else, and no other writer needs to wait for it.
+        """
+        self._files.save(BlobId.of(data), data)
+
+    def put_tree(self, txn: Writer, tree: Tree, base: int = 0) -> tuple[TreeId, int, bool]:
+        """The id and number of a tree, and whether it is new; `base` is the record of a similar tree, or 0.
+
+        `Refused` if a blob of it is not stored.
+        """
+        data = encode(tree)
+        id = TreeId.of(data)
+        number = find(txn, id)
+        if number:
+            return id, number, False
+        number = txn.records() + 1
+        txn.log(write_record(TreeId, TREE, id, self._pack_tree(txn, tree, len(data), base, number)))
+        enter(txn, id, number)
+        self.know(id, tree)
+        return id, number, True
+
+    def put_node(self, txn: Writer, node: Node) -> tuple[NodeId, int, bool]:
+        """The id of a node, its record, or its own number if it is not new; and whether it is."""
+        id = NodeId.of(encode(node))
+        known = find(txn, id)
+        if known:
+            return id, known, False
+        number = txn.records() + 1
+        parents = [self._record_there(txn, parent) for parent in node.parents]
+        txn.log(write_record(NodeId, NODE, id, write_node(number, self._there(txn, node.tree), parents)))
+        self.know(id, node)
+        return id, number, True
+
+    def get(self, txn: Reader, number: int) -> bytes:
+        """The plain bytes of a record; `Damaged` unless they hash to its id."""
+        record = read_record(txn.record(number), number)
         try:
-            data = self._unpack(txn, envelope)
+            data = self._unpack(txn, record, number)
         except Damaged as error:
-            raise Damaged(f"{name}: {error.message}", hint=error.hint) from error
-        if envelope.kind.of(data) != envelope.id:
-            raise Damaged(f"{name} holds other bytes than its id says", hint="run `dag fsck --full`")
-        self._keep(envelope.id, data)
+            raise Damaged(f"{_name(record, number)}: {error.message}", hint=error.hint) from error
+        id = record.kind.of(data)
+        if record.id not in (None, id):
+            raise Damaged(f"{_name(record, number)} holds other bytes than its id says", hint="run `dag fsck --full`")
+        self._keep(id, data)
         return data
 
     def read(self, txn: Reader, id: Id) -> bytes:
         """The plain bytes of the object with that id; `NotFound` if the store has none."""
-        seq = find(txn, id)
-        if not seq:
+        number = find(txn, id)
+        if not number:
             raise NotFound(f"no {id.kind} {id} in this store")
-        return self.get(txn, seq)
+        return self.get(txn, record_of(txn, number) if isinstance(id, NodeId) else number)
 
     def recall(self, txn: Reader, id: Id) -> bytes:
         """The same as `read`, but from memory if the bytes were read or stored lately."""
         data = self._kept.get(id)
         return self.read(txn, id) if data is None else data
 
-    def know(self, id: Id, value: object) -> None:
+    def know(self, id: Id | int, value: object) -> None:
         """Spare the first `load` of an object its decoding; `value` must be what that would give."""
         if len(self._decoded) >= MAX_DECODED:
             self._decoded.clear()
         self._decoded[id] = value
 
-    def load(self, txn: Reader, seq: int) -> Any:
-        """The decoded object; trees, protocols and the like are kept, since they can never change."""
-        id = id_of(txn, seq)
-        value = self._decoded.get(id)
+    def load(self, txn: Reader, number: int) -> Any:
+        """The decoded object of a record; trees, protocols and the like are kept, since they can never change."""
+        # By number only where that is for good: one from a transaction that was given up is given again.
+        settled = number <= txn.settled()
+        value = self._decoded.get(number) if settled else None
         if value is None:
-            value = decode(type(id), self.get(txn, seq))
-            self.know(id, value)
+            record = read_record(txn.record(number), number)
+            value = self._decoded.get(record.id) if record.id else None
+            if value is None:
+                value = decode(record.kind, self.get(txn, number))
+            if settled or record.id:
+                self.know(number if settled else record.id or 0, value)
         return value
 
-    def envelope(self, txn: Reader, seq: int) -> Envelope:
-        row = txn.get("obj", key(seq))
-        if row is None:
-            raise Damaged(f"object number {seq} is missing", hint="run `dag fsck --full`")
-        return open_envelope(row, seq)
-
-    def _pack(self, txn: Reader, kind: type[Id], id: Id, data: bytes, base: int) -> Envelope:
+    def _pack(self, txn: Reader, id: Id, data: bytes, base: int, number: int) -> tuple[int, bytes]:
+        """The codec for the object that will be record `number`, and what follows its id."""
         size = len(data)
-        if base and (delta := self._delta(txn, kind, id, data, base)):
-            return delta
-        packed = compress(data) if size >= WORTH_PACKING and kind is not NodeId else data
+        if base and (delta := self._delta(txn, data, base)):
+            return delta[0], write_packed(number, delta[1])
+        packed = compress(data) if size >= WORTH_PACKING else data
         if isinstance(id, BlobId) and min(len(packed), size) > FILE_BYTES:
-            self._files.save(id, data)
-            return Envelope(kind, FILE, id, size, 0, size, 0, b"")
-        if len(packed) < size:
-            return Envelope(kind, ZSTD, id, size, 0, len(packed), 0, packed)
-        return Envelope(kind, RAW, id, size, 0, size, 0, data)
+            return self._pack_file(id, data)
+        return (ZSTD, varint(size) + packed) if len(packed) < size else (RAW, data)
 
-    def _delta(self, txn: Reader, kind: type[Id], id: Id, data: bytes, base: int) -> Envelope | None:
-        """A delta against `base`, unless it or the chain below it would cost more than half of the plain bytes."""
-        under = self.envelope(txn, base)
-        if under.depth >= MAX_DEPTH:
-            return None
-        kept = self._kept.get(under.id)
-        payload = compress(data, self._unpack(txn, under) if kept is None else kept)
-        chain = len(payload) + (under.chain if under.base else 0)
+    def _pack_file(self, id: BlobId, data: bytes) -> tuple[int, bytes]:
+        self._files.save(id, data)
+        return FILE, varint(len(data))
+
+    def _bring_back(self, txn: Writer, id: Id, data: bytes) -> None:
+        """Give a blob that is gone its file again."""
+        if isinstance(id, BlobId) and revive(txn, id):
+            self._files.save(id, data)
+
+    def _pack_named(self, txn: Reader, data: bytes, names: Iterable[Id], number: int) -> tuple[int, bytes]:
+        records: dict[bytes, int] = {id: self._record_there(txn, id) for id in names}
+        head, rest = write_refs(number, data, records)
+        packed = compress(rest) if len(rest) >= WORTH_PACKING else rest
+        return (REFS_ZSTD, head + packed) if len(packed) < len(rest) else (REFS, head + rest)
+
+    def _record_there(self, txn: Reader, id: Id) -> int:
+        number = self._there(txn, id)
+        return record_of(txn, number) if isinstance(id, NodeId) else number
+
+    def _delta(self, txn: Reader, data: bytes, base: int) -> tuple[int, Packed] | None:
+        """What tells `data` from `base`, unless it or the chain below it would cost more than half of the plain bytes.
+
+        Where the chain is at its longest, it begins anew from its full version.
+        """
+        under = packed_of(txn, base)
+        if under is not None and under.depth >= MAX_DEPTH:
+            base, under = root_of(txn, base), None
+        codec, payload = _difference(data, self._recalled(txn, base))
+        chain = len(payload) + (under.chain if under else 0)
         if chain > len(data) // 2 or len(payload) > FILE_BYTES:
             return None
-        return Envelope(kind, DELTA, id, len(data), base, chain, under.depth + 1, payload)
+        return codec, Packed(len(data), base, chain, (under.depth if under else 0) + 1, payload)
 
-    def _unpack(self, txn: Reader, envelope: Envelope) -> bytes:
-        """The plain bytes, unchecked: from the full version upwards, without recursion."""
-        line = [envelope]
-        while line[-1].codec == DELTA:
-            line.append(self.envelope(txn, line[-1].base))
-            if len(line) > MAX_DEPTH + 1:
-                raise Damaged("its chain of deltas has no end", hint="run `dag fsck --full`")
-        data = self._plain(line.pop())
-        while line:
-            top = line.pop()
-            data = decompress(top.payload, top.size, data)
-        return data
+    def _recalled(self, txn: Reader, number: int) -> bytes:
+        kept = self._kept.get(id_of(txn, number))
+        return self.get(txn, number) if kept is None else kept
+
+    def _pack_tree(self, txn: Reader, tree: Tree, size: int, base: int, number: int) -> bytes:
+        """Changes to a whole tree where they are fewer than half of the entries, else the whole of it."""
+        if base:
+            base = base_of_tree(read_record(txn.record(base), base).rest, base) or base
+            old: Tree = self.load(txn, base)
+            changes = tree_changes(_pairs(old), _pairs(tree))
+            if len(changes) <= len(tree.entries) // 2:
+                return write_changed_tree(number, size, base, (self._change(txn, tree, one) for one in changes))
+        return write_tree(number, size, (self._item(txn, entry) for entry in tree))
+
+    def _change(self, txn: Reader, tree: Tree, change: tuple[int, int, int]) -> Change:
+        position, what, to = change
+        return position, what, None if what == REMOVED else self._item(txn, tree.entries[to])
+
+    def _item(self, txn: Reader, entry: Entry) -> tuple[str, int, int]:
+        number = find(txn, entry.blob)
+        if not number or is_gone(txn, entry.blob):
+            raise Refused(f"the content of {entry.path} is not at hand", hint="repeat the snapshot")
+        return entry.path, int(entry.mode), number
+
+    def _there(self, txn: Reader, id: Id) -> int:
+        number = find(txn, id)
+        if not number:
+            raise Damaged(f"{id.kind} {id} is referred to but not in the store", hint="store it first")
+        return number
+
+    def _unpack(self, txn: Reader, record: Record, number: int) -> bytes:
+        if record.codec == NODE:
+            tree, parents = read_node(record.rest, number)
+            return encode(Node.of((NodeId(id_of(txn, parent)) for parent in parents), TreeId(id_of(txn, tree))))
+        if record.codec == TREE:
+            return encode(self._build_tree(txn, record.rest, number))
+        return plain(txn, number, partial(self._load_file, txn))
+
+    def _build_tree(self, txn: Reader, rest: bytes, number: int) -> Tree:
+        _, base, changes = read_tree(rest, number)
+        if base and base_of_tree(read_record(txn.record(base), base).rest, base):
+            raise Damaged(f"its base, object number {base}, is not a whole tree", hint="run `dag fsck --full`")
+        old: Tree = self.load(txn, base) if base else Tree(())
+        try:
+            return Tree(tuple(self._entries(txn, old.entries, changes)))
+        except (IndexError, ValueError) as error:
+            raise Damaged(f"its entries make no tree: {error}", hint="run `dag fsck --full`") from None
+
+    def _entries(self, txn: Reader, old: tuple[Entry, ...], changes: Iterable[Change]) -> Iterator[Entry]:
+        at = 0
+        for position, what, item in changes:
+            yield from old[at:position]
+            at = position + (what != ADDED)
+            if item is not None:
+                path = item[0] if what == ADDED else old[position].path
+                yield Entry(path, Mode(item[1]), BlobId(id_of(txn, item[2])))
+        yield from old[at:]
+
+    def _load_file(self, txn: Reader, record: Record, size: int) -> bytes:
+        if not isinstance(record.id, BlobId):
+            raise Damaged(f"a {record.kind.kind} cannot be a file", hint="run `dag fsck --full`")
+        stone = tombstone(txn, record.id)
+        if stone is not None:
+            raise gone(txn, stone)
+        return self._files.load(record.id, size)
 
     def _keep(self, id: Id, data: bytes) -> None:
         """Remember the bytes of an id, which are known to be right."""
@@ -162,106 +294,20 @@ class Objects:
         self._kept[id] = data
         self._kept_bytes += len(data)
 
-    def _plain(self, envelope: Envelope) -> bytes:
-        if envelope.codec == FILE:
-            return self._files.load(BlobId(envelope.id), envelope.size)
-        return decompress(envelope.payload, envelope.size) if envelope.codec == ZSTD else envelope.payload
+
+def _difference(data: bytes, base: bytes) -> tuple[int, bytes]:
+    """The shorter of a splice and a delta; a short splice is believed to be."""
+    head, tail, middle = splice(data, base)
+    spliced = varint(head) + varint(tail) + middle
+    if len(middle) <= WORTH_ZSTD:
+        return SPLICE, spliced
+    packed = compress(data, base)
+    return (SPLICE, spliced) if len(spliced) <= len(packed) else (DELTA, packed)
 
 
-def find(txn: Reader, id: Id) -> int:
-    """The sequence number of an object, or 0."""
-    row = txn.get("id", _id_key(id))
-    return int.from_bytes(row, "big") if row else 0
+def _pairs(tree: Tree) -> list[tuple[str, object]]:
+    return [(entry.path, entry) for entry in tree.entries]
 
 
-def next_seq(txn: Reader) -> int:
-    last = last_key(txn, "obj")
-    return int.from_bytes(last, "big") + 1 if last else 1
-
-
-def id_of(txn: Reader, seq: int) -> Id:
-    """The id of an object, without its bytes."""
-    row = txn.get("obj", key(seq))
-    if row is None:
-        raise Damaged(f"object number {seq} is missing", hint="run `dag fsck --full`")
-    # An envelope begins with an array of 8, two integers below 128 and the header of 32 bytes: the id is at 5.
-    if row[:1] == b"\x98" and row[3:5] == b"\xc4\x20" and row[1] < len(KINDS) and len(row) > 37:
-        return KINDS[row[1]](row[5:37])
-    return open_envelope(row, seq).id
-
-
-def every(txn: Reader, start: int = 1) -> Iterator[tuple[int, Envelope]]:
-    """All objects in sequence order."""
-    for raw, row in txn.scan("obj", key(start)):
-        seq = int.from_bytes(raw, "big")
-        yield seq, open_envelope(row, seq)
-
-
-def newest(txn: Reader, kind: type[Id]) -> Iterator[int]:
-    """Sequence numbers of the objects of a kind, newest first."""
-    for raw, row in txn.scan("obj", reverse=True):
-        seq = int.from_bytes(raw, "big")
-        if open_envelope(row, seq).kind is kind:
-            yield seq
-
-
-def with_prefix(txn: Reader, kind: type[Id], digits: str, limit: int) -> list[Id]:
-    """At most `limit` ids of a kind that start with these hex digits, in order."""
-    even = digits[: len(digits) // 2 * 2]
-    low = bytes([NUMBER[kind]]) + bytes.fromhex(even)
-    found: list[Id] = []
-    for raw, _ in txn.scan("id", low, after(low)):
-        if raw[1:].hex().startswith(digits):
-            found.append(kind(raw[1:]))
-        if len(found) == limit:
-            break
-    return found
-
-
-def short(txn: Reader, id: Id, least: int = 8) -> str:
-    """The shortest prefix of at least `least` digits that names only this object of its kind."""
-    place = _id_key(id)
-    bounds = bytes([NUMBER[type(id)]]), bytes([NUMBER[type(id)] + 1])
-    behind = next((raw for raw, _ in txn.scan("id", place + b"\0", bounds[1])), b"")
-    before = next((raw for raw, _ in txn.scan("id", bounds[0], place, reverse=True)), b"")
-    text = str(id)
-    shared = max(_shared_digits(text, other[1:].hex()) for other in (behind, before))
-    return text[: max(least, shared + 1)]
-
-
-def _shared_digits(one: str, other: str) -> int:
-    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-
-
-def _id_key(id: Id) -> bytes:
-    return bytes([NUMBER[type(id)]]) + id
-
-
-def _seal(envelope: Envelope) -> bytes:
-    return pack(
-        [
-            NUMBER[envelope.kind],
-            envelope.codec,
-            bytes(envelope.id),
-            envelope.size,
-            envelope.base,
-            envelope.chain,
-            envelope.depth,
-            envelope.payload,
-        ]
-    )
-
-
-def open_envelope(row: bytes, seq: int) -> Envelope:
-    """The envelope in a row of `obj`; `Damaged` unless every field is one that could be there."""
-    try:
-        number, codec, id, size, base, chain, depth, payload = unpack(row)
-    except (BadInput, ValueError, TypeError) as error:
-        raise Damaged(f"object number {seq} cannot be read: {error}", hint="run `dag fsck --full`") from None
-    numbers = (number, codec, size, base, chain, depth)
-    whole = set(map(type, numbers)) == {int} and min(numbers) >= 0 and max(numbers) <= MAX_NUMBER
-    named = type(id) is bytes and len(id) == SIZE and type(payload) is bytes
-    if not (whole and named and number < len(KINDS)):
-        raise Damaged(f"object number {seq} cannot be read: it is no envelope", hint="run `dag fsck --full`")
-    kind = KINDS[number]
-    return Envelope(kind, codec, kind(id), size, base, chain, depth, payload)
+def _name(record: Record, number: int) -> str:
+    return f"{record.kind.kind} {record.id}" if record.id is not None else f"{record.kind.kind} in record {number}"

@@ -1,28 +1,29 @@
 """How nodes come into a store: spawn a workspace, seal it, record a directory, say why."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from itertools import chain
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dagstore.base import Ref, charter_of
 from dagstore.codec import encode
 from dagstore.errors import BadInput, NotFound, Refused
+from dagstore.finding import find, short
 from dagstore.ids import BlobId, NodeId, NoteId, TreeId
 from dagstore.index import graph_row
 from dagstore.looking import Looking
 from dagstore.model import Node, Note, Tree, changed_paths
 from dagstore.names import set_name
-from dagstore.objects import find, short
 from dagstore.storage import Reader, Writer
 
 if TYPE_CHECKING:
+    from dagstore.batches import Batch
     from dagstore.snapshot import Snapshot
     from dagstore.views import NoteView, Sealed, Spawned
     from dagstore.workspaces import Workspace
 
 HYPOTHESIS, REMARK = "hypothesis", "remark"
+BATCH = 5000
 CLAIM_SECONDS = 3600
 """How long a spawned workspace announces that somebody works on it."""
 
@@ -53,7 +54,7 @@ class Proposing(Looking):
             directory = Path(into).absolute() if into else self.folder / "workspaces" / name
             cache = materialise(tree, lambda blob: self._objects.read(txn, blob), directory)
         write_pointer(directory, self.folder, name)
-        with self._storage.write() as writer:
+        with self._write() as writer:
             claim = make_claim(writer, parent, agent, PROPOSE, self._now(), int(ttl * 1000))
             made = Workspace(name, str(directory), parent, agent, why, claim.token, claim.started, None, cache)
             save_workspace(writer, made)
@@ -61,14 +62,16 @@ class Proposing(Looking):
 
     def workspace(self, path: Path | str) -> "Workspace":
         """The workspace at `path` or above it; `NotFound` if there is none of this store."""
-        from dagstore.workspaces import load_workspace, read_pointer
+        with self._storage.read() as txn:
+            return self._workspace(txn, path)
 
-        start = Path(path).absolute()
-        for directory in chain([start], start.parents):
-            pointer = read_pointer(directory)
-            if pointer is not None and self._is_folder(pointer[0]):
-                with self._storage.read() as txn:
-                    return replace(load_workspace(txn, pointer[1]), path=str(directory))
+    def _workspace(self, txn: Reader, path: Path | str) -> "Workspace":
+        from dagstore.workspaces import load_workspace, pointers
+
+        start = (path if isinstance(path, Path) else Path(path)).absolute()
+        for directory, folder, id in pointers(start):
+            if self._is_folder(folder):
+                return load_workspace(txn, id, path=directory)
         missing = "" if start.exists() else ", which does not exist"
         raise NotFound(f"{start} is no workspace of this store{missing}", hint="make one with `dag spawn NODE`")
 
@@ -79,20 +82,23 @@ class Proposing(Looking):
         node is then measured under another protocol).
         """
         from dagstore.claims import drop_claim
-        from dagstore.workspaces import load_workspace, save_workspace
+        from dagstore.workspaces import mark_sealed
 
-        workspace = self.workspace(path)
-        if workspace.sealed:
-            raise self._sealed_before(workspace, workspace.sealed)
-        taken = self._snapshot(workspace, unlock=unlock)
+        with self._storage.read() as reader:
+            workspace = self._workspace(reader, path)
+            if workspace.sealed:
+                raise self._sealed_before(workspace, workspace.sealed)
+            parent = find(reader, workspace.parent)
+            taken = self._take(reader, workspace, parent)
+            self._check_change(reader, parent, taken.tree, unlock=unlock)
+            _check_charter(taken)
         note = (agent or workspace.agent, why or workspace.why)
-        with self._storage.write() as txn:
-            current = load_workspace(txn, workspace.id, cached=False)
-            if current.sealed:
-                raise self._sealed_before(workspace, current.sealed)
+        with self._write() as txn:
             made = self._record(txn, [workspace.parent], taken.tree, taken.contents, note)
-            drop_claim(txn, current.token)
-            save_workspace(txn, replace(current, sealed=made.id, cache=None))
+            before = mark_sealed(txn, workspace.id, made.id)
+            if before:
+                raise self._sealed_before(workspace, before)
+            drop_claim(txn, workspace.token)
             return self._sealed(txn, made)
 
     def peek(self, path: Path | str) -> tuple[NodeId, bool]:
@@ -124,45 +130,52 @@ class Proposing(Looking):
                 self._check_change(txn, seq, taken.tree, unlock=unlock)
             _check_charter(taken)
             ids = [self._id(txn, seq) for seq in seqs]
-        with self._storage.write() as writer:
+        with self._write() as writer:
             return self._sealed(writer, self._record(writer, ids, taken.tree, taken.contents, (agent, why)))
+
+    def batch(self, size: int = BATCH) -> "AbstractContextManager[Batch]":
+        """A context in which many nodes are recorded, `size` of them in one durable transaction."""
+        from dagstore.batches import batch
+
+        return contextmanager(batch)(self, size)
 
     def note(self, ref: Ref, text: str, *, agent: str = "", kind: str = REMARK) -> "NoteView":
         """Say something about a node, for good."""
         if not text.strip():
             raise BadInput("an empty note says nothing", hint='dag note NODE "TEXT"')
-        with self._storage.write() as txn:
+        with self._write() as txn:
             seq = self._add_note(txn, self._id(txn, self._seq(txn, ref)), agent, kind, text)
             return self._note_view(txn, seq)
 
     def name(self, name: str, ref: Ref) -> NodeId | None:
         """Let `name` mean a node from now on; returns the node that it meant before."""
-        with self._storage.write() as txn:
+        with self._write() as txn:
             return set_name(txn, name, self._id(txn, self._seq(txn, ref)))
 
     def release(self, token: int) -> bool:
         """Give a claim back; whether it was still held."""
         from dagstore.claims import drop_claim
 
-        with self._storage.write() as txn:
+        with self._write() as txn:
             return drop_claim(txn, token)
 
     def abandon(self, path: Path | str) -> None:
         """Drop a workspace: its claim is given back and, if it lies inside the store, its directory removed."""
         from dagstore.claims import drop_claim
+        from dagstore.workspaces import forget_workspace
 
         workspace = self.workspace(path)
-        with self._storage.write() as txn:
+        with self._write() as txn:
             drop_claim(txn, workspace.token)
-            txn.delete("state", b"work/" + workspace.id.encode())
+            forget_workspace(txn, workspace.id)
         if Path(workspace.path).parent == self.folder / "workspaces":
             import shutil
 
             shutil.rmtree(workspace.path, ignore_errors=True)
 
-    def _is_folder(self, folder: Path) -> bool:
+    def _is_folder(self, folder: str) -> bool:
         """Whether that is the folder of this store, in any spelling."""
-        return folder == self.folder or folder.resolve() == self.folder.resolve()
+        return folder == str(self.folder) or Path(folder).resolve() == self.folder.resolve()
 
     def _sealed_before(self, workspace: "Workspace", node: NodeId) -> Refused:
         return Refused(
@@ -171,21 +184,13 @@ class Proposing(Looking):
             code="sealed",
         )
 
-    def _snapshot(self, workspace: "Workspace", *, unlock: bool) -> "Snapshot":
-        with self._storage.read() as txn:
-            parent = find(txn, workspace.parent)
-            taken = self._take(txn, workspace, parent)
-            self._check_change(txn, parent, taken.tree, unlock=unlock)
-            _check_charter(taken)
-            return taken
-
     def _take(self, txn: Reader, workspace: "Workspace", parent: int) -> "Snapshot":
         from dagstore.snapshot import snapshot
 
         limit = self._charter(txn, parent).file_limit
         # The cache was filled when the workspace was made; what was written since has a later time stamp.
         since = workspace.created * 1_000_000
-        return snapshot(Path(workspace.path), file_limit=limit, cache=workspace.cache, cached_at_ns=since)
+        return snapshot(workspace.path, file_limit=limit, cache=workspace.cache, cached_at_ns=since)
 
     def _check_change(self, txn: Reader, parent: int, tree: Tree, *, unlock: bool) -> None:
         before, after = self._tree(txn, parent).by_path(), tree.by_path()
@@ -221,14 +226,8 @@ class Proposing(Looking):
             old = base.get(entry.path)
             if old is None or old.blob != entry.blob:
                 self._put_blob(txn, entry.path, entry.blob, contents, find(txn, old.blob) if old else 0)
-        data = encode(tree)
-        self._put(txn, tree, data, TreeId, graph_row(txn, seq).tree if seq else 0)
-        root = TreeId.of(data)
-        self._objects.know(root, tree)
-        node = Node.of(parents, root)
-        data = encode(node)
-        made, new = self._put(txn, node, data, NodeId)
-        id = NodeId.of(data)
+        root, _, _ = self._objects.put_tree(txn, tree, graph_row(txn, seq).tree if seq else 0)
+        id, made, new = self._put_node(txn, Node.of(parents, root))
         if note is not None:
             self._add_note(txn, id, note[0], HYPOTHESIS, note[1])
         return Recorded(made, id, new)
@@ -254,7 +253,7 @@ class Proposing(Looking):
             primary=self._id(txn, row.primary) if row.primary else None,
             adopted=self._ids(txn, row.adopted),
             known=not made.new,
-            runs=self._runs_of_tree(txn, row.tree),
+            runs=self._runs_of(txn, made.seq),
             diff=self._diff_stat(txn, row.primary, made.seq),
         )
 

@@ -80,3 +80,11 @@ def score_key(value: float, direction: Direction) -> bytes:
     bits = int.from_bytes(struct.pack(">d", value if direction is Direction.MINIMIZE else -value), "big")
     ordered = bits ^ (0xFFFFFFFFFFFFFFFF if bits >> 63 else 1 << 63)
     return ordered.to_bytes(8, "big")
+
+
+def score_value(key: bytes, direction: Direction) -> float:
+    """The value that `score_key` made the key of."""
+    ordered = int.from_bytes(key, "big")
+    bits = ordered ^ (1 << 63 if ordered >> 63 else 0xFFFFFFFFFFFFFFFF)
+    value: float = struct.unpack(">d", bits.to_bytes(8, "big"))[0]
+    return value if direction is Direction.MINIMIZE else -value

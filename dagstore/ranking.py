@@ -1,23 +1,31 @@
 """The frontier index: for every (protocol, platform) the measured trees in the order of their estimate.
 
+A tree is named by the first node that has it.
+
 Rows of the table `rank`, all derived from runs in sequence order:
 
     c <protocol> <platform>           -> channel number
     d <channel:4>                     -> [protocol, platform, metric, direction, ok runs, pool…]
-    s <channel:4> <score:8> <tree:8>  ->
-    t <channel:4> <tree:8>            -> [n, mean, squares]
+    s <channel:4> <score:8> <node:4>  ->
+    t <channel:4> <node:4>            -> [n, mean, squares]
     l                                 -> channel of the last measured run
+    m <channel:4> <metric>            -> number of the column of another metric
+    x <column:4> <node:4>             -> [n, mean, squares], where n > 1
+
+and of the set `metrics`, for every metric besides the protocol's:
+
+    <column:4> <score:8> <node:4>
 
 A channel's noise and order change in the transaction that records the run: a reader sees both or neither.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from dagstore.codec import pack, unpack
-from dagstore.ids import ProtocolId
+from dagstore.ids import BlobId, ProtocolId
 from dagstore.model import Direction, Protocol, Run, Status
-from dagstore.rank import Moments, Pool, score_key
+from dagstore.rank import Moments, Pool, score_key, score_value
 from dagstore.storage import Reader, Writer, after
 
 
@@ -34,22 +42,31 @@ class Channel:
     pool: Pool
 
 
-def add_run(txn: Writer, run: Run, tree: int, protocol: Protocol) -> None:
-    """Account for a run of that tree; only an `ok` run with the protocol's metric counts."""
+Metrics = Mapping[str, float]
+
+
+def add_run(txn: Writer, run: Run, node: int, protocol: Protocol, only: Callable[[Channel], Metrics]) -> None:
+    """Account for a run of the tree of that node; only an `ok` run with the protocol's metric counts.
+
+    `only` gives the metrics of the one run that was counted before, where there is just one.
+    """
     value = run.metrics.get(protocol.metric)
     if run.status is not Status.OK or value is None:
         return
     channel = _channel_for(txn, run, protocol)
     number = channel.number.to_bytes(4, "big")
-    row = b"t" + number + tree.to_bytes(8, "big")
+    row = b"t" + number + node.to_bytes(4, "big")
     old = _moments(txn.get("rank", row))
     new = old.add(value)
     if old.n:
-        txn.delete("rank", _score(channel, old.mean, tree))
-    txn.put("rank", _score(channel, new.mean, tree), b"")
+        txn.delete("rank", _score(channel, old.mean, node))
+    txn.put("rank", _score(channel, new.mean, node), b"")
     txn.put("rank", row, pack([new.n, new.mean, new.squares]))
     _save(txn, replace(channel, runs=channel.runs + 1, pool=channel.pool.replace(old, new)))
     txn.put("rank", b"l", number)
+    before = only(channel) if old.n == 1 else {}
+    for name in sorted(run.metrics.keys() - {protocol.metric}):
+        _add_metric(txn, channel, name, node, run.metrics[name], old.n, before.get(name))
 
 
 def channels(txn: Reader) -> list[Channel]:
@@ -72,16 +89,55 @@ def default_channel(txn: Reader, platform: str | None = None) -> Channel | None:
 
 
 def ranked(txn: Reader, channel: Channel) -> Iterator[tuple[int, Moments]]:
-    """Measured trees of a channel with their moments, best estimate first; equal estimates by age of the tree."""
+    """Measured trees of a channel with their moments, best estimate first; equal estimates by age."""
     number = channel.number.to_bytes(4, "big")
     prefix = b"s" + number
     for key, _ in txn.scan("rank", prefix, after(prefix)):
         yield int.from_bytes(key[13:], "big"), _moments(txn.get("rank", b"t" + number + key[13:]))
 
 
-def moments_of(txn: Reader, channel: Channel, tree: int) -> Moments:
-    """What was measured of one tree in a channel; `n` is 0 if nothing was."""
-    return _moments(txn.get("rank", b"t" + channel.number.to_bytes(4, "big") + tree.to_bytes(8, "big")))
+def ranked_by(txn: Reader, channel: Channel, metric: str) -> Iterator[tuple[int, Moments]]:
+    """The same by another metric that runs in the channel report, in the channel's direction."""
+    column = txn.get("rank", _column_name(channel, metric))
+    for key, _ in txn.scan("metrics", column, after(column)) if column else ():
+        several = txn.get("rank", b"x" + column + key[12:]) if column else None
+        value = score_value(key[4:12], channel.direction)
+        yield int.from_bytes(key[12:], "big"), _moments(several) if several else Moments(1, value)
+
+
+def moments_of(txn: Reader, channel: Channel, node: int) -> Moments:
+    """What was measured of the tree of one node in a channel; `n` is 0 if nothing was."""
+    return _moments(txn.get("rank", b"t" + channel.number.to_bytes(4, "big") + node.to_bytes(4, "big")))
+
+
+def _add_metric(
+    txn: Writer, channel: Channel, metric: str, node: int, value: float, runs: int, only: float | None
+) -> None:
+    """Account for another metric of a run, `runs` of which were counted before; `only` is its value in a single one."""
+    column = _column(txn, channel, metric)
+    row = b"x" + column + node.to_bytes(4, "big")
+    old = Moments(1, only) if only is not None else _moments(txn.get("rank", row)) if runs > 1 else Moments()
+    new = old.add(value)
+    if old.n:
+        txn.delete("metrics", column + score_key(old.mean, channel.direction) + node.to_bytes(4, "big"))
+    txn.put("metrics", column + score_key(new.mean, channel.direction) + node.to_bytes(4, "big"), b"")
+    if runs:
+        txn.put("rank", row, pack([new.n, new.mean, new.squares]))
+
+
+def _column(txn: Writer, channel: Channel, metric: str) -> bytes:
+    name = _column_name(channel, metric)
+    column = txn.get("rank", name)
+    if column is None:
+        last = next((key for key, _ in txn.scan("metrics", reverse=True)), bytes(4))
+        column = (int.from_bytes(last[:4], "big") + 1).to_bytes(4, "big")
+        txn.put("rank", name, column)
+    return column
+
+
+def _column_name(channel: Channel, metric: str) -> bytes:
+    # A name may be longer than a key.
+    return b"m" + channel.number.to_bytes(4, "big") + BlobId.of(metric.encode())
 
 
 def _channel_for(txn: Writer, run: Run, protocol: Protocol) -> Channel:
@@ -113,8 +169,8 @@ def _channel(number: int, row: bytes) -> Channel:
     return Channel(number, ProtocolId(protocol), platform, metric, Direction(direction), runs, Pool(*pool))
 
 
-def _score(channel: Channel, mean: float, tree: int) -> bytes:
-    return b"s" + channel.number.to_bytes(4, "big") + score_key(mean, channel.direction) + tree.to_bytes(8, "big")
+def _score(channel: Channel, mean: float, node: int) -> bytes:
+    return b"s" + channel.number.to_bytes(4, "big") + score_key(mean, channel.direction) + node.to_bytes(4, "big")
 
 
 def _moments(row: bytes | None) -> Moments:

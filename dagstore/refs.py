@@ -6,13 +6,14 @@ full id · unique prefix of 4 or more hex digits · @seed · @best · @last · a
 import re
 
 from dagstore.errors import Ambiguous, BadInput, NotFound
+from dagstore.finding import find, short, with_prefix
 from dagstore.graph import line_ancestor
 from dagstore.ids import NodeId
-from dagstore.index import TREE_NODE, facts, row_of
+from dagstore.index import row_of
 from dagstore.names import get_name
-from dagstore.objects import find, short, with_prefix
 from dagstore.ranking import default_channel, ranked
-from dagstore.storage import Reader, last_key
+from dagstore.rows import count_nodes
+from dagstore.storage import Reader
 
 SEED = b"seed"
 _CANDIDATES = 10
@@ -59,14 +60,13 @@ def _special(txn: Reader, ref: str) -> int:
     if ref == "@seed":
         return seed(txn)
     if ref == "@last":
-        last = last_key(txn, "graph")
-        return int.from_bytes(last, "big") if last else seed(txn)
+        return count_nodes(txn) or seed(txn)
     if ref == "@best":
         channel = default_channel(txn)
-        tree = next((tree for tree, _ in ranked(txn, channel)), 0) if channel else 0
-        if not tree:
+        best = next((node for node, _ in ranked(txn, channel)), 0) if channel else 0
+        if not best:
             raise NotFound("nothing was measured yet, so there is no @best", hint="measure with `dag run @seed`")
-        return next(facts(txn, tree, TREE_NODE))
+        return best
     raise NotFound(f"{ref!r} is no reference", hint="there are @seed, @best and @last")
 
 

@@ -1,6 +1,6 @@
 """How answers show themselves: as plain data for JSON, as data frames and as tables in a notebook."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import PurePath
@@ -28,7 +28,7 @@ def plain(value: Any) -> Any:  # noqa: PLR0911  one line a type
         return value.decode("utf-8", "replace")
     if isinstance(value, PurePath):
         return str(value)
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, (Sequence, set, frozenset)) and not isinstance(value, str):
         return [plain(item) for item in value]
     return value
 
@@ -42,10 +42,10 @@ class Rows(tuple[T, ...], Generic[T]):
         """A data frame with one row a record and one column a field; mappings become `field.key` columns."""
         import pandas
 
-        return pandas.DataFrame([_flat(plain(row)) for row in self])
+        return pandas.DataFrame(flat_rows(self))
 
     def _repr_html_(self) -> str:
-        return _table([_flat(plain(row)) for row in self])
+        return table(flat_rows(self))
 
 
 class Shown:
@@ -55,7 +55,12 @@ class Shown:
 
     def _repr_html_(self) -> str:
         flat = _flat(plain(self))
-        return _table([{"field": name, "value": value} for name, value in flat.items()])
+        return table([{"field": name, "value": value} for name, value in flat.items()])
+
+
+def flat_rows(records: Iterable[object]) -> list[dict[str, Any]]:
+    """Each record as one flat dict; mappings in it become `field.key`."""
+    return [_flat(plain(record)) for record in records]
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,7 +73,8 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _table(rows: Iterable[Mapping[str, Any]]) -> str:
+def table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """An HTML table with a column for every name that any row has."""
     from html import escape
 
     rows = list(rows)

@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
 from pathlib import Path
 
 from dagstore.errors import BadInput, NotFound, Unavailable
@@ -32,8 +31,6 @@ _SHOWN = 10
 _RACY_NS = 20_000_000
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
-_by_name = attrgetter("name")
-
 
 @dataclass(frozen=True, slots=True)
 class Cached:
@@ -54,7 +51,7 @@ class Snapshot:
 
 
 def snapshot(
-    root: Path, *, file_limit: int, cache: Mapping[str, Cached] | None = None, cached_at_ns: int = 0
+    root: Path | str, *, file_limit: int, cache: Mapping[str, Cached] | None = None, cached_at_ns: int = 0
 ) -> Snapshot:
     """The tree of the directory `root`. `BadInput` names every path that cannot be recorded (the first ten).
 
@@ -135,21 +132,20 @@ class _Reader:
     def _scan(self, folder: _Folder) -> None:
         try:
             with os.scandir(folder.fd) as found:
-                items = sorted(found, key=_by_name, reverse=True)
+                items = {item.name: item for item in found}
         except OSError as error:
             self.faults[folder.prefix or "."] = f"cannot be read ({error.strerror})"
             return
-        names = {item.name for item in items}
-        for name in filter(names.__contains__, IGNORE_FILES):
+        for name in filter(items.__contains__, IGNORE_FILES):
             self._heed(folder, name)
-        for item in items:
-            is_folder = item.is_dir(follow_symlinks=False)
-            if item.name.lower() in RESERVED or _ignored(folder, item.name, is_folder):
+        for name in sorted(items, reverse=True):
+            is_folder = items[name].is_dir(follow_symlinks=False)
+            if name.lower() in RESERVED or _ignored(folder, name, is_folder):
                 continue
             if is_folder:
-                folder.todo.append(item.name)
+                folder.todo.append(name)
             else:
-                self._visit(folder, item)
+                self._visit(folder, items[name])
 
     def _heed(self, folder: _Folder, name: str) -> None:
         """Applies an ignore file. What is wrong in one stops the walk: much of what follows would be noise."""
@@ -165,7 +161,9 @@ class _Reader:
         path = folder.prefix + item.name
         try:
             stamp = stamp_of(item.stat(follow_symlinks=False))
-            known = self._known(path, stamp) or self._read(folder.fd, item.name, path, stamp)
+            known = self.cache.get(path)
+            if known is None or known.stat != stamp or stamp[0] > self.file_limit or stamp[1] >= self.quiet_before:
+                known = self._read(folder.fd, item.name, path, stamp)
         except FileNotFoundError:
             return
         except _Fault as fault:
@@ -176,12 +174,6 @@ class _Reader:
             return
         self.fresh[path] = known
         self.entries.append(Entry(path, known.mode, known.blob))
-
-    def _known(self, path: str, stamp: Stat) -> Cached | None:
-        known = self.cache.get(path)
-        if known is None or known.stat != stamp or stamp[0] > self.file_limit:
-            return None
-        return known if stamp[1] < self.quiet_before else None
 
     def _read(self, fd: int, name: str, path: str, stamp: Stat) -> Cached:
         if stat.S_ISLNK(stamp[4]):

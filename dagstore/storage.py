@@ -1,10 +1,20 @@
-"""The seam under the store: ordered byte tables with transactions. What an implementation promises is written here.
+"""The seam under the store: a log of records and ordered byte tables, with transactions over both.
 
-- Tables are those of `TABLES`; keys are 1 to 511 bytes, values any bytes. Keys are ordered bytewise.
+An implementation promises what is written here.
+
+- The log holds records, numbered 1, 2, … in the order in which they were added; none is ever changed or removed. It
+  also keeps what is put into the tables of `KEPT`. Everything else is derived: a pure function of the log.
+- A record or a kept value has at most `MAX_BYTES`; `BadInput` is raised for more.
+- Tables are those of `TABLES`; keys are 1 to 511 bytes, ordered bytewise. Those of `SETS` have keys only (of one length
+  of 2 bytes or more in each), with empty values; the others have values of any bytes.
 - A reader sees the state of one commit from its beginning to its end, whatever writers do meanwhile. Readers take
   no lock that a writer waits for. A reader must be short: old states cannot be reused while one is open.
-- One writer at a time over all processes; others wait. Leaving `write()` normally commits: everything is
-  durable when it returns. Leaving it by an exception changes nothing, and the exception goes on.
+- One writer at a time over all processes; others wait. Leaving `write()` normally commits: the records and the kept
+  tables are durable when it returns, and writers that leave at the same time share that effort. Leaving it by an
+  exception changes nothing, and the exception goes on.
+- Derived tables survive the death of a process. After a power cut, or if they are damaged or gone, they may come back
+  empty, with the log and the kept tables whole: `Writer.get("place", INDEXED)` says up to which record they are
+  filled, and whoever fills them says so there.
 - A scan yields key and value in key order (or reverse) and stays valid while its transaction is open; a writer may
   not change a table that it is scanning.
 - A transaction belongs to the thread that opened it. A storage may be shared by threads, never across `fork`.
@@ -14,24 +24,98 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
-TABLES = (
-    "meta",  # text -> bytes: format, index version, uuid, counters
-    "obj",  # seq -> envelope
-    "id",  # id -> seq
-    "graph",  # node seq -> generation, primary, jump, …
-    "kids",  # parent seq + child seq ->
-    "facts",  # subject seq + kind + seq -> : runs of a tree, notes and adoptions of a node, nodes of a tree
-    "rank",  # channel + score + tree seq -> , channel + tree seq -> sums
+from dagstore.errors import BadInput
+
+KEPT = (
+    "meta",  # text -> bytes: format, uuid, seed
     "state",  # mutable: names, claims, tickets, workspaces
 )
+SETS = (
+    "id",  # kind + begin of id + number
+    "kids",  # parent + child
+    "also",  # child + adopted parent
+    "facts",  # kind + node + number: runs, notes, adoptions, further nodes with the same tree
+    "paths",  # path + node
+    "metrics",  # column + score + node
+)
+TABLES = (
+    *KEPT,
+    *SETS,
+    "place",  # text -> number: how far the derived tables are filled; the key WHERE is the storage's own
+    "graph",  # chunk -> rows of nodes
+    "rank",  # channel + score + tree -> , channel + tree -> sums
+    "hints",  # what may be lost at any time: stat caches of workspaces
+)
 MAX_KEY_BYTES = 511
+MAX_BYTES = 63 << 20
+INDEXED = b"indexed"
+WHERE = b"log"
+
+
+class Memo:
+    """What was worked out of committed records, which holds for good; emptied whenever it grows large.
+
+    `numbers` by id, `ids` and `rows` by number. What a writer finds out stays in a memo of its own, above the shared
+    one, until it has committed.
+    """
+
+    __slots__ = ("_below", "ids", "numbers", "rows")
+    LIMIT = 1 << 16
+
+    def __init__(self, below: "Memo | None" = None) -> None:
+        self._below = below
+        self.clear()
+
+    def clear(self) -> None:
+        self.numbers: dict[bytes, int] = {}
+        self.ids: dict[int, Any] = {}
+        self.rows: dict[int, Any] = {}
+
+    def number(self, id: bytes) -> int | None:
+        found = self.numbers.get(id)
+        return self._below.numbers.get(id) if found is None and self._below else found
+
+    def id(self, record: int) -> Any:
+        found = self.ids.get(record)
+        return self._below.ids.get(record) if found is None and self._below else found
+
+    def row(self, node: int) -> Any:
+        found = self.rows.get(node)
+        return self._below.rows.get(node) if found is None and self._below else found
+
+    def trim(self) -> None:
+        """To be called now and then: keeps the memo small."""
+        if len(self.numbers) + len(self.ids) + len(self.rows) > self.LIMIT:
+            self.clear()
+
+    def settle(self) -> None:
+        """The writer whose memo this is has committed."""
+        if self._below:
+            self._below.trim()
+            self._below.numbers.update(self.numbers)
+            self._below.ids.update(self.ids)
+            self._below.rows.update(self.rows)
 
 
 class Reader(Protocol):
+    memo: "Memo"
+
+    def record(self, number: int) -> bytes:
+        """The record of that number; `Damaged` if the log does not hold it whole."""
+
+    def records(self) -> int:
+        """How many records there are."""
+
+    def settled(self) -> int:
+        """Up to which number records are committed: they will never be other ones."""
+
     def get(self, table: str, key: bytes) -> bytes | None:
         """The value under `key`, or None."""
+
+    def seek(self, table: str, key: bytes) -> bytes | None:
+        """The smallest key that is not smaller than `key`, or None."""
 
     def scan(
         self, table: str, low: bytes = b"", high: bytes | None = None, *, reverse: bool = False
@@ -43,6 +127,9 @@ class Reader(Protocol):
 
 
 class Writer(Reader, Protocol):
+    def log(self, record: bytes) -> int:
+        """Add a record to the log; its number."""
+
     def put(self, table: str, key: bytes, value: bytes) -> None:
         """Set `key` to `value`."""
 
@@ -51,6 +138,9 @@ class Writer(Reader, Protocol):
 
     def delete(self, table: str, key: bytes) -> bool:
         """Remove `key`; whether it was there."""
+
+    def clear(self, table: str) -> None:
+        """Remove every key of a derived table."""
 
 
 class Storage(Protocol):
@@ -62,6 +152,13 @@ class Storage(Protocol):
 
     def close(self) -> None:
         """Give back what is held; the storage cannot be used afterwards. Idempotent."""
+
+
+def check_size(data: bytes) -> bytes:
+    """The same; `BadInput` if that is too much for a record or a kept value."""
+    if len(data) > MAX_BYTES:
+        raise BadInput(f"{len(data)} bytes, where {MAX_BYTES} is the limit", hint="put large things into files")
+    return data
 
 
 def after(prefix: bytes) -> bytes | None:

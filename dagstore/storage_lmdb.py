@@ -1,68 +1,263 @@
-"""Storage in LMDB (data format 0.9), one environment per process and path. The only module that imports `lmdb`."""
+"""Storage in a log and an LMDB environment beside it.
 
-import errno
+The log is synced at each commit, LMDB is not: what it holds can be made again from the log, and `presence` knows when
+that must be done. One environment per process and folder.
+"""
+
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import lmdb
+from dagstore.environment import (
+    DATA,
+    INDEX,
+    LOG,
+    OpenReader,
+    copy_table,
+    in_our_words,
+    open_environment,
+    open_tables,
+    pages,
+    readers,
+    translated,
+)
+from dagstore.errors import NotFound, Refused, Unavailable
+from dagstore.log import MAGIC, Frame, read_frame
+from dagstore.logfile import LogFile
+from dagstore.presence import Presence
+from dagstore.storage import Memo, Reader, Writer
+from dagstore.transactions import BATCH, Change, View, replay, where
 
-from dagstore.errors import Damaged, NotFound, Refused, Unavailable
-from dagstore.storage import TABLES, Reader, Writer
-
-# Sized once, and sparse: growing a map while other processes use it is where LMDB stores have been lost.
-MAP_BYTES = 1 << 40
-MAX_READERS = 1022
-ENGINE = 0  # the 0.9 data format; 1.0 files are mutually unreadable with it
+BEHIND = "index_behind"
+"""Code of an error that goes away once the store is opened where it can be written."""
+KEPT_RECORDS = 1 << 14
+MARGIN, SPARE = 64 << 10, 256 << 10
+"""Bytes that the index file has behind its last page: at least, and when it has just got more. A hole."""
 
 _open: dict[tuple[int, int], "_Shared"] = {}
 _guard = threading.Lock()
 
 
-class _Shared:
-    """One LMDB environment and how many storages use it: LMDB forbids opening a path twice in one process."""
+class Space(NamedTuple):
+    """Bytes: of the log, of the index in each table, in pages that are free and in all. `passed`: how many commits
+    each open read transaction has seen go by.
+    """
 
-    def __init__(self, env: lmdb.Environment, readonly: bool) -> None:
-        self.env = env
+    log: int
+    tables: dict[str, int]
+    free: int
+    file: int
+    passed: list[int]
+
+
+class _Shared:
+    """What the storages of one process and folder share: LMDB forbids opening a path twice in one process."""
+
+    def __init__(self, folder: Path, *, create: bool, readonly: bool, fresh: bool) -> None:
+        self.folder = folder
         self.readonly = readonly
         self.pid = os.getpid()
         self.users = 1
-        self.tables = _open_tables(env, readonly)
+        self.recent: dict[int, bytes] = {}
+        self.memo = Memo()
+        self._room = 0
+        with ExitStack() as undo:
+            self.log = LogFile(folder / LOG, create=create, readonly=readonly)
+            undo.callback(self.log.close)
+            self.presence = Presence.enter(folder, folder / INDEX / DATA, readonly=readonly)
+            undo.callback(self.presence.leave, _not_synced)
+            if fresh:
+                self._distrust()
+            self._open_index(undo)
+            undo.pop_all()
+        self._quiet = True
+
+    def _distrust(self) -> None:
+        if not self.presence.distrust():
+            raise Refused(
+                f"{self.folder} is in use, so its index cannot be made anew", hint="end the processes that have it open"
+            )
+
+    def _open_index(self, undo: ExitStack) -> None:
+        trusted = self.presence.trusted
+        if not trusted or not (self.folder / INDEX).is_dir():
+            _begin_index(self.folder, readonly=self.readonly)
+        if not trusted:
+            _give_up_index(self.folder)
+        self.env = open_environment(self.folder / INDEX, self.readonly)
+        undo.callback(self.env.close)
+        self.tables = open_tables(self.env, self.readonly)
+        self._page = self.env.stat()["psize"]
+        if not self.readonly:
+            self._replay(cut=not trusted)
+            if not trusted:
+                self.presence.settle()
+
+    def _replay(self, *, cut: bool) -> None:
+        """Bring an index that is behind the log up to it; `cut` off what was being written when the power went."""
+        with self.log.turn():
+            behind = True
+            while behind:
+                with self.env.begin(write=True) as txn:
+                    end, _ = where(txn, self.tables)
+                    if self.has_more(end):
+                        self.presence.mark_dirty()
+                    behind = replay(txn, self.tables, self.log, BATCH)
+                    end, _ = where(txn, self.tables)
+            if cut:
+                self.log.cut(end)
+            self.leave_room()
+
+    def has_more(self, end: int) -> bool:
+        """Whether something was written behind what the index knows: a writer died, or the index is an older one."""
+        return any(self.log.read(end, len(MAGIC)))
+
+    def announce(self, end: int) -> None:
+        """Before the first write of this process: the index is no longer what a clean end left."""
+        if self._quiet:
+            self.presence.mark_dirty()
+            self.log.sync(end)
+            self._quiet = False
+
+    def read_frame(self, offset: int) -> Frame:
+        """A frame, whose records are then at hand."""
+        frame = read_frame(self.log.read, offset)
+        self.keep(frame.first, frame.records)
+        return frame
+
+    def keep(self, first: int, records: Sequence[bytes]) -> None:
+        if len(self.recent) > KEPT_RECORDS:
+            self.recent = {}
+        self.recent.update(enumerate(records, start=first))
+
+    def leave(self) -> None:
+        self.presence.leave(lambda: in_our_words(self.folder, self._settle))
+        self.env.close()
+        self.log.close()
+
+    def _settle(self) -> None:
+        """Nobody else is here: make the index whole on disk and give back the room that was reserved."""
+        self.env.sync(True)
+        with self.log.turn():
+            end = self.end()
+            self.log.cut(end)
+            self.log.sync(end)  # who wrote last may have died before its own sync
+
+    def end(self) -> int:
+        """Where the log ends by the last commit. For whoever has the turn."""
+        txn = self.env.begin(write=True)  # needs no slot among the readers
+        try:
+            return where(txn, self.tables)[0]
+        finally:
+            txn.abort()
+
+    def leave_room(self) -> None:
+        """Keep the index file longer than its pages, of which LMDB does not write free ones at the end.
+
+        So it can be told from one that was cut off, and a damaged page rarely leads LMDB where there is no file, which
+        would kill this process. For whoever has the turn.
+        """
+        used = (self.env.info()["last_pgno"] + 1) * self._page
+        if used + MARGIN <= self._room:
+            return
+        file = self.folder / INDEX / DATA
+        with suppress(OSError):
+            self._room = file.stat().st_size
+            if used + MARGIN > self._room:
+                os.truncate(file, used + SPARE)
+                self._room = used + SPARE
 
 
 class LmdbStorage:
-    """The files `data.mdb` and `lock.mdb` in `folder`; `create` makes them if they are missing."""
+    """A store's folder; `create` makes it if it is missing.
 
-    def __init__(self, folder: Path, *, create: bool = False, readonly: bool = False) -> None:
+    `fresh` makes the index anew from the log, whatever state it is in; `Refused` if others have the store open.
+    """
+
+    def __init__(self, folder: Path, *, create: bool = False, readonly: bool = False, fresh: bool = False) -> None:
         self._folder = folder
         self._readonly = readonly
-        self._key, self._shared = _acquire(folder, create, readonly)
+        self._key, self._shared = _acquire(folder, create=create, readonly=readonly, fresh=fresh)
 
     @contextmanager
     def read(self) -> Iterator[Reader]:
         shared = self._usable()
-        with _translated(self._folder):
+        with translated(self._folder):
             txn = shared.env.begin()
             try:
-                yield _View(txn, shared.tables)
+                yield View(shared, txn)
             finally:
-                txn.abort()
+                if shared.pid == os.getpid():
+                    txn.abort()
+                else:
+                    _leak(txn)
 
     @contextmanager
     def write(self) -> Iterator[Writer]:
         shared = self._usable()
         if self._readonly:
             raise Unavailable(f"{self._folder} is opened for reading only", hint="check its permissions")
-        with _translated(self._folder), shared.env.begin(write=True) as txn:
-            yield _Change(txn, shared.tables)
+        with translated(self._folder):
+            with shared.log.turn():
+                start = None
+                try:
+                    with shared.env.begin(write=True) as txn:
+                        change = Change(shared, txn)
+                        start = change.end
+                        yield change
+                        self._usable()  # a child that was forked meanwhile does not commit
+                        change.write_log()
+                    shared.leave_room()
+                except BaseException:
+                    if start is not None and shared.pid == os.getpid():
+                        shared.log.cut(max(start, shared.end()))  # an interrupt may also come after the commit
+                    raise
+            change.settle()
 
     def close(self) -> None:
         if self._shared is not None:
             _release(self._key, self._shared)
             self._shared = None  # type: ignore[assignment]
+
+    def readers(self) -> list[OpenReader]:
+        """Open read transactions of all processes, the one that is furthest behind first."""
+        shared = self._usable()
+        with translated(self._folder):
+            return sorted(readers(shared.env), key=lambda reader: -reader.behind)
+
+    def space(self) -> Space:
+        """Where the bytes of log and index are."""
+        shared = self._usable()
+        with translated(self._folder), shared.env.begin() as txn:
+            info, page = shared.env.info(), shared.env.stat()["psize"]
+            tables = {name: page * pages(txn.stat(table)) for name, table in shared.tables.items()}
+            used = page * (2 + pages(shared.env.stat())) + sum(tables.values())
+            file = page * (info["last_pgno"] + 1)
+            passed = [reader.behind for reader in readers(shared.env)]
+            return Space(where(txn, shared.tables)[0], tables, max(0, file - used), file, passed)
+
+    def copy_to(self, folder: Path) -> int:
+        """Make in a new store's folder the index of one moment, whole on disk; how much of the log belongs to it.
+
+        Pages come out full and in order. (LMDB's own compacting copy crashes on sets.)
+        """
+        shared = self._usable()
+        with translated(folder):
+            (folder / INDEX).mkdir()
+            copy = open_environment(folder / INDEX, readonly=False)
+            try:
+                tables = open_tables(copy, readonly=False)
+                with shared.env.begin() as txn:
+                    for name, table in shared.tables.items():
+                        copy_table(txn, table, copy, tables[name])
+                    end, _ = where(txn, shared.tables)
+                copy.sync(True)
+            finally:
+                copy.close()
+        return end
 
     def _usable(self) -> _Shared:
         if self._shared is None:
@@ -75,68 +270,17 @@ class LmdbStorage:
         return self._shared
 
 
-class _View:
-    def __init__(self, txn: Any, tables: dict[str, Any]) -> None:
-        self._txn = txn
-        self._tables = tables
-
-    def get(self, table: str, key: bytes) -> bytes | None:
-        return self._txn.get(key, db=self._tables[table])  # type: ignore[no-any-return]
-
-    def scan(
-        self, table: str, low: bytes = b"", high: bytes | None = None, *, reverse: bool = False
-    ) -> Iterator[tuple[bytes, bytes]]:
-        with self._txn.cursor(db=self._tables[table]) as cursor:
-            if reverse:
-                yield from _backward(cursor, low, high)
-            else:
-                yield from _forward(cursor, low, high)
-
-    def count(self, table: str) -> int:
-        return int(self._txn.stat(self._tables[table])["entries"])
-
-
-class _Change(_View):
-    def put(self, table: str, key: bytes, value: bytes) -> None:
-        self._txn.put(key, value, db=self._tables[table])
-
-    def append(self, table: str, key: bytes, value: bytes) -> None:
-        if not self._txn.put(key, value, db=self._tables[table], append=True):
-            raise ValueError(f"key {key.hex()} is not the greatest of {table}")
-
-    def delete(self, table: str, key: bytes) -> bool:
-        return bool(self._txn.delete(key, db=self._tables[table]))
-
-
-def _forward(cursor: Any, low: bytes, high: bytes | None) -> Iterator[tuple[bytes, bytes]]:
-    if not (cursor.set_range(low) if low else cursor.first()):
-        return
-    for key, value in cursor.iternext(keys=True, values=True):
-        if high is not None and key >= high:
-            return
-        yield key, value
-
-
-def _backward(cursor: Any, low: bytes, high: bytes | None) -> Iterator[tuple[bytes, bytes]]:
-    found = cursor.last() if high is None or not cursor.set_range(high) else cursor.prev()
-    if not found:
-        return
-    for key, value in cursor.iterprev(keys=True, values=True):
-        if key < low:
-            return
-        yield key, value
-
-
-def _acquire(folder: Path, create: bool, readonly: bool) -> tuple[tuple[int, int], _Shared]:
-    with _guard, _translated(folder):
+def _acquire(folder: Path, *, create: bool, readonly: bool, fresh: bool) -> tuple[tuple[int, int], _Shared]:
+    with _guard, translated(folder):
         if create:
-            folder.mkdir(parents=True, exist_ok=True)
-        elif not (folder / "data.mdb").is_file():
+            (folder / INDEX).mkdir(parents=True, exist_ok=True)
+        elif not (folder / LOG).is_file():
             raise NotFound(f"no store at {folder}", hint="make one with `dag init`")
-        where = folder.stat()
-        key = (where.st_dev, where.st_ino)
+        at = folder.stat()
+        key = (at.st_dev, at.st_ino)
         shared = _open.get(key)
-        if shared is not None and shared.pid == os.getpid() and (readonly or not shared.readonly):
+        alike = shared is not None and (readonly or not shared.readonly) and not fresh
+        if shared is not None and alike and shared.pid == os.getpid():
             shared.users += 1
             return key, shared
         if shared is not None:
@@ -144,8 +288,7 @@ def _acquire(folder: Path, create: bool, readonly: bool) -> tuple[tuple[int, int
                 f"{folder} is already open in this process, for reading only or from before a fork",
                 hint="close that store first, or start processes with the `spawn` method",
             )
-        shared = _Shared(_environment(folder, readonly), readonly)
-        _open[key] = shared
+        shared = _open[key] = _Shared(folder, create=create, readonly=readonly, fresh=fresh)
         return key, shared
 
 
@@ -154,48 +297,42 @@ def _release(key: tuple[int, int], shared: _Shared) -> None:
         shared.users -= 1
         if shared.users == 0 and shared.pid == os.getpid():
             _open.pop(key, None)
-            shared.env.close()
+            shared.leave()
 
 
-def _environment(folder: Path, readonly: bool) -> lmdb.Environment:
-    # Where the lock file cannot be written there is nobody to share it with: a read-only medium or a foreign copy.
-    lock = not readonly or os.access(folder / "lock.mdb", os.W_OK)
-    env = lmdb.open(
-        str(folder),
-        map_size=MAP_BYTES,
-        max_dbs=len(TABLES),
-        max_readers=MAX_READERS,
-        max_spare_txns=0 if readonly else 1,
-        readonly=readonly,
-        lock=lock,
-        readahead=False,
-        lib_version=ENGINE,
-    )
-    if lock:
-        env.reader_check()  # clears the slots of readers that were killed
-    return env
+def _let_go() -> None:
+    """In a forked child: its end must not give back what LMDB knows the parent by."""
+    for shared in _open.values():
+        _leak(shared.env)
 
 
-def _open_tables(env: lmdb.Environment, readonly: bool) -> dict[str, Any]:
-    with env.begin() as txn:
-        missing = any(txn.get(name.encode()) is None for name in TABLES)
-    if missing and readonly:
-        raise Damaged("the store lacks some of its tables", hint="it was never finished; run `dag init` again")
-    return {name: env.open_db(name.encode(), create=missing) for name in TABLES}
+def _leak(thing: object) -> None:
+    """Keep that for as long as the process lives, even while the interpreter ends."""
+    with suppress(ImportError, AttributeError):
+        import ctypes
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
-@contextmanager
-def _translated(folder: Path) -> Iterator[None]:
-    """Errors of LMDB and the file system as ours, naming the folder."""
-    try:
-        yield
-    except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError) as error:
-        raise Damaged(f"{folder}: {error}", hint="restore a copy, or run `dag fsck --full`") from error
-    except lmdb.BadValsizeError as error:
-        raise ValueError(f"{folder}: a key is empty or too long") from error
-    except lmdb.Error as error:
-        raise Unavailable(f"{folder}: {error}", hint="free some space or check permissions, then repeat") from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG):
-            raise Unavailable(f"{folder}: {error.strerror}", hint="free some space or check permissions") from error
-        raise
+os.register_at_fork(after_in_child=_let_go)
+
+
+def _begin_index(folder: Path, *, readonly: bool) -> None:
+    """Make the folder for an index that is to be made from the log."""
+    if readonly:
+        raise Unavailable(
+            f"the index of {folder} must be made again, as after a power cut",
+            hint="open it once where it can be written, or copy it there",
+            code=BEHIND,
+        )
+    (folder / INDEX).mkdir(exist_ok=True)
+
+
+def _give_up_index(folder: Path) -> None:
+    """Remove an index that cannot be trusted, which nobody else uses."""
+    for name in (DATA, "lock.mdb"):
+        (folder / INDEX / name).unlink(missing_ok=True)
+
+
+def _not_synced() -> None:
+    raise Unavailable("the index was not opened", hint="open it again")

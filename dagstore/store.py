@@ -8,24 +8,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from dagstore.adopting import Adopting
+from dagstore.base import BATCH
+from dagstore.environment import DATA, LOG, OpenReader
 from dagstore.errors import BadInput, Damaged, NotFound, Refused, Unavailable
 from dagstore.ids import NodeId
-from dagstore.index import VERSION as INDEX
+from dagstore.index import VERSION as INDEX_VERSION
+from dagstore.index import VERSION_KEY, catch_up, clear, indexed
 from dagstore.keeping import Keeping
 from dagstore.measuring import Measuring
 from dagstore.refs import SEED
 from dagstore.storage import Storage
-from dagstore.storage_lmdb import LmdbStorage
+from dagstore.storage_lmdb import BEHIND, LmdbStorage
 
 if TYPE_CHECKING:
     from dagstore.charter import Charter
+    from dagstore.index import Progress
     from dagstore.snapshot import Snapshot
     from dagstore.views import Initialised
 
 FOLDER = ".dag"
-FORMAT = 1
+FORMAT = 2
 """Of what is on disk. A store of a later format is refused, one of an earlier is read for ever."""
 
+Say = Callable[[str], None]
 Clock = Callable[[], float]
 Entropy = Callable[[int], bytes]
 
@@ -52,14 +57,39 @@ class Store(Adopting, Measuring, Keeping):
         with self._storage.read() as txn:
             return (txn.get("meta", b"uuid") or b"").hex()
 
+    def log_size(self) -> tuple[int, int]:
+        """How many bytes the log has, room for more included, and where the last commit ended."""
+        end = self._on_disk.space().log  # first, since it may grow meanwhile
+        return (self.folder / LOG).stat().st_size, end
+
+    def readers(self) -> list[OpenReader]:
+        """Who reads just now, in any process; what they may still see cannot be written over. The longest first."""
+        return self._on_disk.readers()
+
     def __repr__(self) -> str:
         return f"<dagstore {self.folder}>"
+
+    def _catch_up(self, progress: "Progress | None", *, readonly: bool) -> None:
+        """Index what is in the log and not in the indexes, which then are those of a machine that lost its power."""
+        with self._storage.read() as txn:
+            behind = indexed(txn) < txn.records()
+        if behind and readonly:
+            raise Unavailable(
+                f"the indexes of {self.folder} are behind its log",
+                hint="open it once where it can be written",
+                code=BEHIND,
+            )
+        while behind:
+            with self._storage.write() as writer:
+                if not indexed(writer):
+                    clear(writer)
+                behind = catch_up(writer, self._objects, BATCH, progress)
 
 
 def find_folder(start: Path | str = ".") -> Path:
     """The store folder that a directory belongs to: through its workspace pointer, or the nearest `.dag` above it."""
     here = Path(start).absolute()
-    if here.name == FOLDER and (here / "data.mdb").is_file():
+    if here.name == FOLDER and _is_store(here):
         return here
     for directory in (here, *here.parents):
         if (directory / FOLDER).is_file():
@@ -68,7 +98,7 @@ def find_folder(start: Path | str = ".") -> Path:
             pointer = read_pointer(directory)
             if pointer is not None:
                 return pointer[0]
-        if (directory / FOLDER / "data.mdb").is_file():
+        if _is_store(directory / FOLDER):
             return directory / FOLDER
     raise NotFound(f"{here} is not in a store", hint="make one with `dag init`")
 
@@ -78,22 +108,47 @@ def open_store(
     *,
     readonly: bool = False,
     stale: bool = False,
+    progress: "Progress | None" = None,
+    say: Say | None = None,
     clock: Clock = time.time,
     entropy: Entropy = os.urandom,
 ) -> Store:
     """The store that `path` belongs to. Where it cannot be written to, it opens for reading only.
 
-    One whose indexes are of another version is refused unless `stale`, which only `reindex` should need.
+    One whose indexes are of another version is refused unless `stale`, which only `reindex` should need; so is one of
+    an earlier format, which `stale` brings up to date: `say` is then given a sentence. Where a power cut took the
+    indexes they are made again from the log. Of either, `progress` tells (objects done, objects in all).
     """
     folder = find_folder(path)
+    if (folder / DATA).is_file():
+        _leave_format_1(folder, stale=stale and not readonly, progress=progress, say=say)
     readonly = readonly or not _writable(folder)
-    store = Store(folder, LmdbStorage(folder, readonly=readonly), clock, entropy)
+    store = Store(folder, LmdbStorage(folder, readonly=readonly, fresh=stale), clock, entropy)
     try:
         _check_format(store._storage, folder, stale=stale)
+        if not stale:
+            store._catch_up(progress, readonly=readonly)
     except BaseException:
         store.close()
         raise
     return store
+
+
+def _leave_format_1(folder: Path, *, stale: bool, progress: "Progress | None", say: Say | None) -> None:
+    """Bring a store of format 1 up to date if `stale`, else refuse it; end what was broken off when it was done."""
+    from dagstore.upgrade import finish_upgrade, upgrade
+
+    if (folder / LOG).is_file():
+        if _writable(folder):
+            finish_upgrade(folder)
+        return
+    if not stale:
+        raise Refused(
+            f"{folder} has store format 1", hint="bring it up to date with `dag fsck --reindex`", code="older_format"
+        )
+    if say:
+        say(f"bringing {folder} from format 1 to {FORMAT}; its old file stays, as v1.mdb, until the next `dag gc`")
+    upgrade(folder, progress)
 
 
 def init_store(
@@ -142,13 +197,14 @@ def init_store(
 
 def _record_seed(store: Store, taken: "Snapshot", agent: str) -> NodeId:
     """The seed node and what names the store, in one transaction: of two that begin at once, one makes the store."""
-    with store._storage.write() as txn:
+    with store._write() as txn:
         if txn.get("meta", SEED) is not None:
             raise _exists(store.folder)
+        if not indexed(txn):
+            clear(txn)
         seed = store._record(txn, [], taken.tree, taken.contents, (agent, "seed"))
         txn.put("meta", SEED, bytes(seed.id))
         txn.put("meta", b"uuid", store._entropy(16))
-        txn.put("meta", b"index", str(INDEX).encode())
         txn.put("meta", b"format", str(FORMAT).encode())
         return seed.id
 
@@ -213,8 +269,10 @@ def _project_texts(root: Path) -> dict[str, str]:
 
 
 def _is_finished(folder: Path) -> bool:
-    if not (folder / "data.mdb").is_file():
-        return False
+    if not (folder / LOG).is_file():
+        from dagstore.storage_lmdb_v1 import is_finished
+
+        return is_finished(folder)
     try:
         storage = LmdbStorage(folder, readonly=not _writable(folder))
     except Damaged:
@@ -224,12 +282,25 @@ def _is_finished(folder: Path) -> bool:
 
 
 def _writable(folder: Path) -> bool:
-    return os.access(folder, os.W_OK) and os.access(folder / "data.mdb", os.W_OK)
+    return os.access(folder, os.W_OK) and os.access(folder / LOG, os.W_OK)
+
+
+def _is_store(folder: Path) -> bool:
+    """Whether the folder holds a store, of this format or of format 1."""
+    return (folder / LOG).is_file() or (folder / DATA).is_file()
 
 
 def _check_format(storage: Storage, folder: Path, *, stale: bool) -> None:
     with storage.read() as txn:
-        raw, index = txn.get("meta", b"format"), txn.get("meta", b"index")
+        raw, version = txn.get("meta", b"format"), txn.get("place", VERSION_KEY)
+        empty, records = indexed(txn) == 0, txn.records()
+    if raw is None and records:
+        if stale:
+            return
+        raise Damaged(
+            f"the log of {folder} has lost its beginning, without which no node can be read",
+            hint="restore a copy; if there is none, `dag fsck --repair`, then `dag init` records the project anew",
+        )
     if raw is None:
         raise NotFound(f"{folder} was never finished", hint="run `dag init` again")
     if not raw.isdigit() or int(raw) > FORMAT:
@@ -239,5 +310,5 @@ def _check_format(storage: Storage, folder: Path, *, stale: bool) -> None:
             hint="upgrade dagstore",
             code="newer_format",
         )
-    if not stale and index != str(INDEX).encode():
+    if not stale and not empty and version != str(INDEX_VERSION).encode():
         raise Refused(f"{folder} has indexes of another version", hint="run `dag fsck --reindex`", code="stale_index")

@@ -3,8 +3,10 @@
 A workspace carries a file `.dag` that points back here (JSON: `store`, `workspace`), as a git worktree does.
 """
 
+import json
+import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,15 @@ if TYPE_CHECKING:
     from dagstore.snapshot import Cached
 
 PREFIX = b"work/"
+SEALED = b"sealed/"
 POINTER = ".dag"
+
+_MODES = tuple(Mode)
+_read_json = json.JSONDecoder().raw_decode
+# More than the longest path takes in JSON, where a byte may become six characters.
+_POINTER_BYTES = 1 << 15
+# A pipe under that name is not waited for.
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,8 @@ class Workspace:
 
 
 def save_workspace(txn: Writer, workspace: Workspace) -> None:
+    """Remembers a workspace that is not sealed. Its stat cache may be lost: files are then read, not trusted."""
+    key = workspace.id.encode()
     row = [
         workspace.path,
         bytes(workspace.parent),
@@ -44,56 +56,91 @@ def save_workspace(txn: Writer, workspace: Workspace) -> None:
         workspace.why,
         workspace.token,
         workspace.created,
-        workspace.sealed and bytes(workspace.sealed),
-        [[path, *one.stat, bytes(one.blob), int(one.mode)] for path, one in (workspace.cache or {}).items()],
     ]
-    txn.put("state", PREFIX + workspace.id.encode(), pack(row))
+    cache = [[path, *one.stat, bytes(one.blob), int(one.mode)] for path, one in (workspace.cache or {}).items()]
+    txn.put("state", PREFIX + key, pack(row))
+    txn.put("hints", PREFIX + key, pack(cache))
 
 
-def load_workspace(txn: Reader, id: str, *, cached: bool = True) -> Workspace:
-    """`NotFound` if the store handed out no such workspace, or it was swept. `cached`: with its stat cache."""
+def load_workspace(txn: Reader, id: str, *, path: str = "") -> Workspace:
+    """With its stat cache; `NotFound` if the store handed out no such workspace, or it was swept.
+
+    `path` is where its directory is now; without it, where it was made.
+    """
     raw = txn.get("state", PREFIX + id.encode()) if id and len(id) < 100 else None
     if raw is None:
         raise NotFound(f"the store knows no workspace {id!r}", hint="make one with `dag spawn NODE`")
-    return _workspace(id, raw, cached=cached)
+    cache = txn.get("hints", PREFIX + id.encode())
+    return replace(_workspace(txn, id, raw, path), cache=_cache(cache) if cache else None)
+
+
+def mark_sealed(txn: Writer, id: str, node: NodeId) -> NodeId | None:
+    """Remembers what a workspace became and drops its stat cache; if it was sealed before, only says as what."""
+    before = txn.get("state", SEALED + id.encode())
+    if before:
+        return NodeId(before)
+    txn.put("state", SEALED + id.encode(), bytes(node))
+    txn.delete("hints", PREFIX + id.encode())
+    return None
 
 
 def all_workspaces(txn: Reader) -> Iterator[Workspace]:
+    """Every workspace that was handed out and not forgotten, without stat caches."""
     for key, raw in txn.scan("state", PREFIX, after(PREFIX)):
-        yield _workspace(key[len(PREFIX) :].decode(), raw)
+        yield _workspace(txn, key[len(PREFIX) :].decode(), raw)
 
 
 def forget_workspace(txn: Writer, id: str) -> bool:
+    """Whether the store knew it."""
+    txn.delete("state", SEALED + id.encode())
+    txn.delete("hints", PREFIX + id.encode())
     return txn.delete("state", PREFIX + id.encode())
 
 
 def write_pointer(directory: Path, store: Path, id: str) -> None:
-    import json
-
     text = json.dumps({"store": str(store), "workspace": id})
     (directory / POINTER).write_text(text + "\n", encoding="utf-8")
 
 
 def read_pointer(directory: Path) -> tuple[Path, str] | None:
     """The store folder and workspace id that a directory's pointer names; None if it has none that can be read."""
-    file = directory / POINTER
-    if not file.is_file():
-        return None
-    import json
+    found = _pointer(str(directory))
+    return (Path(found[0]), found[1]) if found else None
 
+
+def pointers(start: Path) -> Iterator[tuple[str, str, str]]:
+    """Directory, store folder and workspace id of every pointer that `start` or a folder above holds; nearest first."""
+    directory, below = str(start), ""
+    while directory != below:
+        found = _pointer(directory)
+        if found:
+            yield directory, *found
+        directory, below = os.path.dirname(directory), directory
+
+
+def _pointer(directory: str) -> tuple[str, str] | None:
     try:
-        fields = json.loads(file.read_bytes())
-        return Path(fields["store"]), str(fields["workspace"])
-    except (OSError, ValueError, KeyError, TypeError):
+        file = os.open(f"{directory}/{POINTER}", _READ)
+        try:
+            fields = _read_json(os.read(file, _POINTER_BYTES).decode())[0]
+        finally:
+            os.close(file)
+        return os.fspath(fields["store"]), str(fields["workspace"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _workspace(id: str, raw: bytes, *, cached: bool = True) -> Workspace:
+def _workspace(txn: Reader, id: str, raw: bytes, path: str = "") -> Workspace:
+    made_at, parent, agent, why, token, created = unpack(raw)
+    sealed = txn.get("state", SEALED + id.encode())
+    node = NodeId(sealed) if sealed else None
+    return Workspace(id, path or made_at, NodeId(parent), agent, why, token, created, node)
+
+
+def _cache(raw: bytes) -> "dict[str, Cached]":
     from dagstore.snapshot import Cached
 
-    path, parent, agent, why, token, created, sealed, rows = unpack(raw)
-    cache = {
-        name: Cached((size, mtime, ctime, inode, bits), BlobId(blob), Mode(mode))
-        for name, size, mtime, ctime, inode, bits, blob, mode in (rows if cached else ())
+    return {
+        name: Cached((size, mtime, ctime, inode, bits), BlobId(blob), _MODES[mode])
+        for name, size, mtime, ctime, inode, bits, blob, mode in unpack(raw)
     }
-    return Workspace(id, path, NodeId(parent), agent, why, token, created, NodeId(sealed) if sealed else None, cache)

@@ -18,11 +18,12 @@ from pathlib import Path
 import pytest
 
 import dagstore
-from cli import distribution, filesystem, render
+from cli import diagnosis, distribution, filesystem, render
 from cli.main import main
 from dagstore.charter import make_protocol
 from dagstore.codec import encode
 from dagstore.ids import BlobId, NodeId, TreeId
+from dagstore.index import VERSION_KEY
 from dagstore.model import Entry, Node, Run, Status, Tree
 from dagstore.storage_lmdb import LmdbStorage
 
@@ -541,14 +542,14 @@ def colliding_texts(project):
 
 
 def test_a_store_of_a_newer_format_is_left_alone(store, project):
-    put(project, "meta", b"format", b"2")
+    put(project, "meta", b"format", b"3")
     for words in (("stats",), (), ("spawn", "@seed"), ("fsck", "--reindex")):
         answer = store(*words, "--json")
         assert (answer.code, answer.error["code"]) == (4, "newer_format")
 
 
 def test_stale_indexes_are_built_again(store, project):
-    put(project, "meta", b"index", b"0")
+    put(project, "place", VERSION_KEY, b"0")
     answer = store("stats", "--json")
     assert (answer.code, answer.error["code"]) == (4, "stale_index")
     assert "dag fsck --reindex" in answer.error["hint"]
@@ -573,11 +574,10 @@ def test_fsck_of_a_sound_store(store):
 
 def test_fsck_finds_a_flipped_bit(store, project):
     node = propose(store, "LR = 0.1", "LR = 0.2")
-    storage = LmdbStorage(project / ".dag")
-    with storage.write() as txn:
-        key, raw = list(txn.scan("obj"))[-1]
-        txn.put("obj", key, raw[:-1] + bytes([raw[-1] ^ 1]))
-    storage.close()
+    log = project / ".dag" / "log"
+    data = bytearray(log.read_bytes())
+    data[len(data) // 2] ^= 1
+    log.write_bytes(data)
     answer = store("fsck", "--full", "--json")
     assert (answer.code, answer.error["code"]) == (6, "damaged")
     assert json.loads(answer.out)["findings"]
@@ -603,7 +603,15 @@ def test_gc_removes_sealed_workspaces_and_never_a_node(store):
     open_one = spawn(store)
     assert store("gc", "--dry-run", "--json").json["workspaces"] == [str(workspace)]
     assert workspace.is_dir()
-    assert store("gc", "--json").json == {"workspaces": [str(workspace)], "claims": 0, "leftovers": []}
+    swept = store("gc", "--json").json
+    assert swept.pop("bytes") > 0
+    assert swept == {
+        "workspaces": [str(workspace)],
+        "claims": 0,
+        "leftovers": [],
+        "orphans": 0,
+        "artifacts": {},
+    }
     assert not workspace.exists()
     assert open_one.is_dir()
     assert store("name", "kept", node).code == 0
@@ -628,6 +636,23 @@ def test_doctor_explains_the_installation(store):
     assert all(one["hint"] for one in findings.values() if one["state"] != "ok")
     assert "lmdb" in findings["versions"]["message"]
     assert "ok" in store("doctor").out
+
+
+def test_doctor_looks_at_the_log_and_at_who_reads(store, project):
+    findings = {one["check"]: one for one in store("doctor", "--json").json["findings"]}
+    assert (findings["log"]["state"], findings["readers"]["state"]) == ("ok", "ok")
+    log = project / ".dag" / "log"
+    os.truncate(log, log.stat().st_size - 1)
+    answer = store("doctor", "--json")
+    findings = {one["check"]: one for one in json.loads(answer.out)["findings"]}
+    assert (answer.code, findings["log"]["state"]) == (7, "fail")
+    assert "dag fsck" in findings["log"]["hint"]
+
+
+def test_doctor_tells_where_every_restart_may_have_been_a_power_cut(store, monkeypatch):
+    monkeypatch.setattr(diagnosis, "boot_id", str)
+    findings = {one["check"]: one for one in store("doctor", "--json").json["findings"]}
+    assert (findings["restarts"]["state"], bool(findings["restarts"]["hint"])) == ("warn", True)
 
 
 def test_doctor_fails_where_experiments_cannot_start(dag, project):

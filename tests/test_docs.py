@@ -120,6 +120,7 @@ def session(tmp_path_factory):
         "fsck",
         "gc",
         "stats",
+        "copy out-copy",
         "doctor",
         "",
     ):

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagstore.lines import Hunk, count_changes, hunks, is_text, multiset_distance, split_lines, unified
+from dagstore.lines import Hunk, common_affixes, count_changes, hunks, is_text, multiset_distance, split_lines, unified
 
 FILES = st.binary(max_size=40) | st.lists(
     st.sampled_from([b"a\n", b"b\n", b"c\r\n", b"\n", b"d", b"\xff\n"]), max_size=12
 ).map(b"".join)
+AFFIXED = st.text("ab", max_size=9).map(str.encode)
 LINES = st.lists(st.sampled_from([b"a\n", b"b\n", b"c\n", b"d\n"]), max_size=15)
 
 
@@ -73,11 +74,46 @@ def test_long_files_are_anchored_at_unique_lines() -> None:
     assert patched(old, found) == new
 
 
+def test_equal_lines_between_anchors_are_no_change() -> None:
+    old = [line for number in range(1_100) for line in (b"%d\n" % number, b"}\n")]
+    new = [b"x\n", *old[1:-2], b"y\n", b"}\n"]
+    assert hunks(old, new) == [Hunk(0, 1, (b"x\n",)), Hunk(2198, 2199, (b"y\n",))]
+
+
 def test_counts_are_of_lines() -> None:
     assert count_changes(b"a\nb\n", b"a\nc\nd\n") == (2, 1)
     assert count_changes(b"a\n", b"a\n") == (0, 0)
     assert count_changes(b"", b"x") == (1, 0)
     assert count_changes(b"\0", b"x") == (0, 0)
+
+
+@given(FILES, FILES)
+def test_counts_are_those_of_the_hunks(old: bytes, new: bytes) -> None:
+    if is_text(old) and is_text(new):
+        found = hunks(split_lines(old), split_lines(new))
+        inserted, deleted = count_changes(old, new)
+        assert inserted == sum(len(hunk.new_lines) for hunk in found)
+        assert deleted == sum(hunk.end - hunk.start for hunk in found)
+
+
+def shared(one: bytes, other: bytes) -> int:
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+@given(st.binary(max_size=99), AFFIXED, AFFIXED, st.binary(max_size=99))
+def test_affixes_are_the_longest_and_do_not_overlap(head: bytes, one: bytes, other: bytes, tail: bytes) -> None:
+    one, other = head + one + tail, head + other + tail
+    prefix, suffix = common_affixes(one, other)
+    assert prefix == shared(one, other)
+    assert suffix == shared(one[prefix:][::-1], other[prefix:][::-1])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "lengths"),
+    [(b"", b"", (0, 0)), (b"a", b"", (0, 0)), (b"aa", b"aaa", (2, 0)), (b"aba", b"aca", (1, 1)), (b"xy", b"y", (0, 1))],
+)
+def test_affixes_at_the_edges(one: bytes, other: bytes, lengths: tuple[int, int]) -> None:
+    assert common_affixes(one, other) == lengths
 
 
 @pytest.mark.parametrize(

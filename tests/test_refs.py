@@ -2,12 +2,13 @@
 
 import pytest
 
-from dagstore.codec import encode
 from dagstore.errors import Ambiguous, BadInput, NotFound
 from dagstore.files import BlobFiles
-from dagstore.ids import NodeId, TreeId
-from dagstore.model import Node
-from dagstore.objects import Objects, find
+from dagstore.finding import enter, find
+from dagstore.ids import BlobId, NodeId
+from dagstore.index import add, clear
+from dagstore.model import Entry, Mode, Node, Tree
+from dagstore.objects import Objects
 from dagstore.refs import resolve
 from dagstore.storage_memory import MemoryStorage
 from dagstore.testing.builders import make_child, make_store, measure
@@ -129,12 +130,21 @@ def test_an_id_of_another_kind_of_object_names_no_node(store):
 @pytest.fixture(scope="module")
 def crowd():
     """A storage with 3,000 nodes, and all their ids."""
-    storage = MemoryStorage()
-    nodes = [Node.of([], TreeId.of(number.to_bytes(2, "big"))) for number in range(3000)]
+    storage, objects = MemoryStorage(), Objects(BlobFiles(None))
     with storage.write() as txn:
-        for node in nodes:
-            Objects(BlobFiles(None)).put(txn, NodeId, encode(node))
-    return storage, [NodeId.of(encode(node)) for node in nodes]
+        clear(txn)
+        return storage, [put_node(txn, objects, number) for number in range(3000)]
+
+
+def put_node(txn, objects, number):
+    """A seed with a tree of its own."""
+    data = number.to_bytes(2, "big")
+    objects.put(txn, BlobId, data)
+    tree, _, _ = objects.put_tree(txn, Tree.of([Entry("file", Mode.FILE, BlobId.of(data))]))
+    node = Node.of([], tree)
+    id, record, _ = objects.put_node(txn, node)
+    enter(txn, id, add(txn, objects, record, node))
+    return id
 
 
 def groups(ids):

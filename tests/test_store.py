@@ -14,6 +14,7 @@ from dagstore.claims import PROPOSE
 from dagstore.codec import encode
 from dagstore.errors import BadInput, ClaimLost, NotFound, Refused, Unavailable
 from dagstore.ids import BlobId, NodeId, RunId
+from dagstore.index import VERSION_KEY
 from dagstore.model import Direction, Status
 from dagstore.storage import TABLES
 from dagstore.testing.builders import (
@@ -172,22 +173,24 @@ def test_a_closed_store_refuses(store):
 
 def test_a_store_of_a_later_format_is_refused(store):
     with store._storage.write() as txn:
-        txn.put("meta", b"format", b"2")
-    with pytest.raises(Refused, match="format 2") as caught:
+        txn.put("meta", b"format", b"3")
+    with pytest.raises(Refused, match="format 3") as caught:
         dagstore.open(store.root)
     assert caught.value.code == "newer_format"
 
 
 def test_indexes_of_another_version_are_rebuilt_on_demand(store):
+    node = child(store, "x = 1\n")
     with store._storage.write() as txn:
-        txn.put("meta", b"index", b"0")
+        txn.put("place", VERSION_KEY, b"0")
+    store.close()
     with pytest.raises(Refused, match="indexes of another version") as caught:
         dagstore.open(store.root)
     assert caught.value.code == "stale_index"
     with dagstore.open(store.root, stale=True) as stale:
         stale.reindex()
     with dagstore.open(store.root) as again:
-        assert again.count() == 1
+        assert [row.id for row in again.nodes()] == [again.resolve("@seed"), node]
 
 
 # --- identity ---
@@ -452,7 +455,7 @@ def test_every_way_through_the_graph_agrees(store):
     assert [node.id for node in store.lineage(b, limit=2)] == [b, a]
     assert [node.id for node in store.ancestors(b)] == [seed, a]
     assert [node.id for node in store.children(seed)] == [a, c]
-    assert [(row.depth, row.node.id) for row in store.descendants(seed).nodes] == [(0, seed), (1, a), (2, b), (1, c)]
+    assert [(row.depth, row.node.id) for row in store.subtree(seed).nodes] == [(0, seed), (1, a), (2, b), (1, c)]
     graph = store.graph()
     assert networkx.is_directed_acyclic_graph(graph)
     assert set(graph.edges) == {(seed, a), (a, b), (seed, c)}
@@ -462,11 +465,11 @@ def test_every_way_through_the_graph_agrees(store):
 def test_a_forest_too_large_for_a_page_keeps_what_others_build_on(store):
     leaves = [child(store, f"x = {number}\n") for number in range(5)]
     below = make_child(store, leaves[4], {"extra.py": "1\n"})
-    page = store.descendants("@seed", limit=3)
+    page = store.subtree("@seed", limit=3)
     assert {row.node.id for row in page.nodes} >= {store.resolve("@seed"), leaves[4]}
     assert len(page.nodes) == 3
     assert page.hidden == 7 - 3
-    shallow = store.descendants("@seed", depth=1)
+    shallow = store.subtree("@seed", depth=1)
     assert (len(shallow.nodes), shallow.hidden) == (6, 1)
     assert below not in [row.node.id for row in shallow.nodes]
 
@@ -954,7 +957,7 @@ def test_gc_removes_what_nobody_can_miss(store, clock, tmp_path):
     assert (swept.workspaces, swept.claims) == ((open_.workspace,), 2)
     assert (tmp_path / "w" / "train.py").exists()
     assert store.cat(node, "train.py").decode().endswith("x = 1\n")
-    assert store.gc() == replace(swept, workspaces=(), claims=0)
+    assert store.gc() == replace(swept, workspaces=(), claims=0, bytes=0)
     assert store.seal(write_into(outside.workspace, "x = 2\n")).primary == outside.primary
 
 
@@ -1001,12 +1004,15 @@ def test_everything_shows_itself_in_a_notebook(store):
 
 
 def test_answers_are_plain_values_of_one_moment(store):
-    rows = store.nodes()
-    child(store, "x = 1\n")
-    assert len(rows) == 1
+    rows, board = store.nodes(), store.board()
+    child(store, "x = 1\n", why="because")
+    assert (len(rows), len(board)) == (1, 1)
+    seed = rows[0]
     store.close()
-    assert rows[0].message == "seed"
-    assert dagstore.plain(rows[0])["id"] == str(rows[0].id)
+    assert (seed.message, board[0].text) == ("seed", "seed")
+    assert dagstore.plain(seed)["id"] == str(seed.id)
+    with pytest.raises(Refused, match="closed"):
+        _ = rows[0]
 
 
 def test_a_copied_store_answers_the_same(store, tmp_path):

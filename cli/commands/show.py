@@ -8,6 +8,7 @@ import click
 from cli.app import App, verb
 from cli.listing import headline, status
 from cli.render import ago, line, number, seconds, styled, table
+from dagstore.errors import NotFound
 from dagstore.store import Store
 from dagstore.views import AdoptionView, NodeView, NoteView, RunView
 from trainer.verdict import tail
@@ -122,6 +123,14 @@ def _failure(store: Store, run: RunView) -> None:
     line()
     code = "" if run.exit_code is None else f" (exit code {run.exit_code})"
     line(styled(f"the last run {run.status.value}{code}", "bold"), f": {run.reason}" if run.reason else "")
-    log = run.artifacts.get("log")
-    for text in tail(store.blob(log)).splitlines()[-LOG_LINES:] if log is not None else ():
+    for text in _log(store, run).splitlines()[-LOG_LINES:]:
         line(styled("  | ", "dim"), text)
+
+
+def _log(store: Store, run: RunView) -> str:
+    """The end of the run's log, or why there is none any more."""
+    log = run.artifacts.get("log")
+    try:
+        return tail(store.blob(log)) if log is not None else ""
+    except NotFound as error:
+        return f"({error.message})"

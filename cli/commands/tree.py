@@ -26,7 +26,7 @@ def command(app: App, node: str, depth: int | None, limit: int) -> None:
     dag tree @best~3 --depth 5
     """
     store = app.store(readonly=True)
-    found = store.descendants(node, depth=depth, limit=limit)
+    found = store.subtree(node, depth=depth, limit=limit)
     if app.as_json:
         app.answer(_document(found), lambda _: None)
     else:

@@ -1,0 +1,113 @@
+"""Many nodes in few transactions: the way in for imports, where one durable commit a node would be most of the time."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from dagstore.base import Ref
+from dagstore.errors import BadInput
+from dagstore.ids import BlobId, NodeId
+from dagstore.model import Entry, Mode, Tree
+from dagstore.storage import Writer
+
+
+class Made(Protocol):
+    @property
+    def id(self) -> NodeId: ...
+
+
+class Recorder(Protocol):
+    """What a batch needs of a store."""
+
+    def _write(self) -> AbstractContextManager[Writer]: ...
+    def _seq(self, txn: Writer, ref: Ref) -> int: ...
+    def _id(self, txn: Writer, seq: int) -> NodeId: ...
+    def _tree(self, txn: Writer, seq: int) -> Tree: ...
+    def _check_change(self, txn: Writer, parent: int, tree: Tree, *, unlock: bool) -> None: ...
+    def _record(
+        self,
+        txn: Writer,
+        parents: Iterable[NodeId],
+        tree: Tree,
+        contents: Mapping[BlobId, bytes],
+        note: tuple[str, str] | None,
+    ) -> Made: ...
+
+
+class Batch:
+    """Records nodes in transactions of `size` of them.
+
+    What a finished transaction recorded is durable; of one that an error ends, nothing is kept. Other writers get
+    their turn between two transactions.
+    """
+
+    def __init__(self, store: Recorder, size: int) -> None:
+        self._store = store
+        self._size = size
+        self._open: AbstractContextManager[Writer] | None = None
+        self._txn: Writer | None = None
+        self._held = 0
+
+    def record(
+        self,
+        parents: Iterable[Ref],
+        changes: Mapping[str, bytes | None],
+        *,
+        why: str = "",
+        agent: str = "",
+        unlock: bool = False,
+    ) -> NodeId:
+        """A node whose files are those of the first parent with `changes` made: new content by path, None to delete.
+
+        A file keeps its mode, a new one is not executable. The rules are those of `Store.seal`; what is refused
+        leaves the batch as it was.
+        """
+        txn = self._turn()
+        seqs = [self._store._seq(txn, parent) for parent in parents]
+        if not seqs:
+            raise BadInput("a node needs at least one parent", hint="name one, for instance @seed")
+        contents = {BlobId.of(data): data for data in changes.values() if data is not None}
+        tree = _changed(self._store._tree(txn, seqs[0]), changes)
+        for seq in seqs:
+            self._store._check_change(txn, seq, tree, unlock=unlock)
+        ids = [self._store._id(txn, seq) for seq in seqs]
+        made = self._store._record(txn, ids, tree, contents, (agent, why))
+        self._held += 1
+        return made.id
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """End the transaction: durably, or with nothing of it if there was an error."""
+        held, self._open, self._txn, self._held = self._open, None, None, 0
+        if held is not None:
+            held.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
+
+    def _turn(self) -> Writer:
+        if self._held >= self._size:
+            self.finish()
+        if self._open is None or self._txn is None:
+            self._open = self._store._write()
+            self._txn = self._open.__enter__()
+        return self._txn
+
+
+def batch(store: Recorder, size: int) -> Iterator[Batch]:
+    """A batch that is finished when the block is left, also by an exception."""
+    made = Batch(store, size)
+    try:
+        yield made
+    except BaseException as error:
+        made.finish(error)
+        raise
+    made.finish()
+
+
+def _changed(tree: Tree, changes: Mapping[str, bytes | None]) -> Tree:
+    entries = tree.by_path()
+    for path, data in changes.items():
+        if data is None:
+            if entries.pop(path, None) is None:
+                raise BadInput(f"there is no {path!r} to delete", hint="name a file of the first parent")
+            continue
+        old = entries.get(path)
+        entries[path] = Entry(path, old.mode if old else Mode.FILE, BlobId.of(data))
+    return Tree.of(entries.values())

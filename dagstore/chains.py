@@ -1,0 +1,113 @@
+"""From records to plain bytes: chains of deltas and splices, taken from the full version upwards, without recursion."""
+
+from collections.abc import Callable
+
+from dagstore.deltas import decompress, unsplice
+from dagstore.errors import Damaged
+from dagstore.ids import SIZE, Id
+from dagstore.records import (
+    DELTA,
+    FILE,
+    NODE,
+    RAW,
+    REFS,
+    REFS_ZSTD,
+    SPLICE,
+    ZSTD,
+    Packed,
+    Record,
+    read_packed,
+    read_record,
+    read_refs,
+    varints,
+)
+from dagstore.storage import Reader
+
+MAX_DEPTH = 32
+"""Deltas that reading an object costs at most."""
+
+LoadFile = Callable[[Record, int], bytes]
+"""The plain bytes, of that size, of a blob that is a file of its own."""
+
+
+def plain(txn: Reader, number: int, load_file: LoadFile | None = None) -> bytes:
+    """The plain bytes of a record that is neither node nor tree, unchecked."""
+    line: list[tuple[int, Packed]] = []
+    record = read_record(txn.record(number), number)
+    while record.codec in (DELTA, SPLICE):
+        packed = read_packed(record.rest, number)
+        line.append((record.codec, packed))
+        number = packed.base
+        if len(line) > MAX_DEPTH:
+            raise Damaged("its chain of deltas has no end", hint="run `dag fsck --full`")
+        record = read_record(txn.record(number), number)
+    data = _whole(txn, record, number, load_file)
+    while line:
+        codec, packed = line.pop()
+        data = _on_top(codec, packed, data, number)
+    return data
+
+
+def id_of(txn: Reader, number: int) -> Id:
+    """The id of a record."""
+    known: Id | None = txn.memo.id(number)
+    if known is None:
+        record = read_record(txn.record(number), number)
+        known = record.id if record.id is not None else record.kind.of(plain(txn, number))
+        txn.memo.ids[number] = known
+    return known
+
+
+def packed_of(txn: Reader, number: int) -> Packed | None:
+    """What a record says of its chain; None if it stands on its own."""
+    record = read_record(txn.record(number), number)
+    return read_packed(record.rest, number) if record.codec in (DELTA, SPLICE) else None
+
+
+def root_of(txn: Reader, number: int) -> int:
+    """The record that the chain of deltas below `number` ends at."""
+    for _ in range(MAX_DEPTH + 1):
+        packed = packed_of(txn, number)
+        if packed is None:
+            return number
+        number = packed.base
+    raise Damaged(f"the chain of deltas of object number {number} has no end", hint="run `dag fsck --full`")
+
+
+def size_of(record: Record, number: int) -> int | None:
+    """The size of the plain bytes as the record states it; None for nodes, which do not."""
+    if record.codec == RAW:
+        return len(record.rest)
+    return None if record.codec == NODE else varints(record.rest, 1, number)[0][0]
+
+
+def _whole(txn: Reader, record: Record, number: int, load_file: LoadFile | None) -> bytes:
+    if record.codec == RAW:
+        return record.rest
+    if record.codec in (REFS, REFS_ZSTD):
+        return _with_ids(txn, record, number)
+    if record.codec in (ZSTD, FILE):
+        (size,), at = varints(record.rest, 1, number)
+        if record.codec == ZSTD:
+            return decompress(record.rest[at:], size)
+        if load_file is not None:
+            return load_file(record, size)
+    raise Damaged(f"object number {number} has a codec that its kind cannot have", hint="run `dag fsck --full`")
+
+
+def _with_ids(txn: Reader, record: Record, number: int) -> bytes:
+    size, cuts, rest = read_refs(record.rest, number)
+    if record.codec == REFS_ZSTD:
+        rest = decompress(rest, size - SIZE * len(cuts))
+    parts, at = [], 0
+    for gap, other in cuts:
+        parts += [rest[at : at + gap], id_of(txn, other)]
+        at += gap
+    return b"".join((*parts, rest[at:]))
+
+
+def _on_top(codec: int, packed: Packed, base: bytes, number: int) -> bytes:
+    if codec == DELTA:
+        return decompress(packed.payload, packed.size, base)
+    (head, tail), at = varints(packed.payload, 2, number)
+    return unsplice(head, tail, packed.payload[at:], packed.size, base)

@@ -1,0 +1,115 @@
+"""Objects by id. The set `id` holds, for each, its kind, four bytes of its id, and its number.
+
+The number is that of its record; for a node it is the node's own. Ids that agree in 32 bits lie side by side, and
+whoever asks for one is given it only if all 256 agree.
+"""
+
+from collections.abc import Iterator
+
+from dagstore.chains import id_of
+from dagstore.errors import Damaged
+from dagstore.ids import Id, NodeId
+from dagstore.records import KINDS, NUMBER, read_record
+from dagstore.rows import record_of
+from dagstore.storage import Reader, Writer, after
+
+BEGIN = 4
+DIGITS = 2 * BEGIN
+
+
+def find(txn: Reader, id: Id) -> int:
+    """The number of an object, or 0: of a node its own, of anything else that of its record."""
+    known = txn.memo.number(id)
+    if known is not None:
+        return known
+    begin = _begin(id)
+    key = txn.seek("id", begin)
+    while key is not None and key.startswith(begin):
+        if _id_behind(txn, type(id), key, str(id)) == id:
+            number = txn.memo.numbers[id] = int.from_bytes(key[1 + BEGIN :], "big")
+            return number
+        key = txn.seek("id", _next(key))
+    return 0
+
+
+def enter(txn: Writer, id: Id, number: int) -> None:
+    """Let an id be found."""
+    txn.memo.numbers[id] = number
+    txn.put("id", _begin(id) + number.to_bytes(4, "big"), b"")
+
+
+def is_entered(txn: Reader, id: Id, number: int) -> bool:
+    return txn.get("id", _begin(id) + number.to_bytes(4, "big")) is not None
+
+
+def name_of(txn: Reader, kind: type[Id], number: int) -> Id:
+    """The id of the object of a kind that `find` gives this number for."""
+    return id_of(txn, record_of(txn, number) if kind is NodeId else number)
+
+
+def kind_of(txn: Reader, record: int) -> type[Id]:
+    return read_record(txn.record(record), record).kind
+
+
+def newest(txn: Reader, kind: type[Id]) -> Iterator[int]:
+    """Numbers of the objects of a kind, newest first; of nodes their own, of all others those of their records."""
+    low = bytes([NUMBER[kind]])
+    numbers = (int.from_bytes(key[1 + BEGIN :], "big") for key, _ in txn.scan("id", low, after(low)))
+    yield from sorted(numbers, reverse=True)
+
+
+def with_prefix(txn: Reader, kind: type[Id], digits: str, limit: int) -> list[Id]:
+    """At most `limit` ids of a kind that start with these hex digits, in order."""
+    low = bytes([NUMBER[kind]]) + bytes.fromhex(digits[: min(len(digits) // 2 * 2, DIGITS)])
+    found: list[Id] = []
+    for key, _ in txn.scan("id", low, after(low)):
+        if key[1 : 1 + BEGIN].hex().startswith(digits[:DIGITS]):
+            id = _id_behind(txn, kind, key, key[1 : 1 + BEGIN].hex())
+            if str(id).startswith(digits):
+                found.append(id)
+        if len(found) == limit:
+            break
+    return sorted(found)
+
+
+def short(txn: Reader, id: Id, least: int = 8) -> str:
+    """The shortest prefix of at least `least` digits that names only this object of its kind."""
+    begin, number = _begin(id), find(txn, id)
+    own = begin + number.to_bytes(4, "big")
+    behind = txn.seek("id", _next(own))
+    before = next((key for key, _ in txn.scan("id", begin[:1] + b"\0", own, reverse=True)), None)
+    text = str(id)
+    shared = max(_shared_with(txn, text, own, key) for key in (behind, before))
+    return text[: max(least, shared + 1)]
+
+
+def _id_behind(txn: Reader, kind: type[Id], key: bytes, name: str) -> Id:
+    """The id that an entry of the set begins; `Damaged`, with what is known as its name, if its record is lost."""
+    try:
+        return name_of(txn, kind, int.from_bytes(key[1 + BEGIN :], "big"))
+    except Damaged as error:
+        raise Damaged(f"{kind.kind} {name} cannot be read: {error.message}", hint=error.hint) from error
+
+
+def _shared_with(txn: Reader, text: str, own: bytes, key: bytes | None) -> int:
+    """How many digits an id shares with the one of another entry of the set."""
+    if key is None or key[0] != own[0]:
+        return 0
+    shared = _shared_digits(text, key[1 : 1 + BEGIN].hex())
+    if shared < DIGITS:
+        return shared
+    kind = KINDS[key[0]]
+    return _shared_digits(text, str(name_of(txn, kind, int.from_bytes(key[1 + BEGIN :], "big"))))
+
+
+def _shared_digits(one: str, other: str) -> int:
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _begin(id: Id) -> bytes:
+    return bytes([NUMBER[type(id)]]) + id[:BEGIN]
+
+
+def _next(key: bytes) -> bytes:
+    """The key after that one, of the same length."""
+    return (int.from_bytes(key, "big") + 1).to_bytes(len(key), "big")

@@ -1,0 +1,178 @@
+"""Questions to the DAG: what builds on what. Answers are of one snapshot, and read when they are looked at."""
+
+import threading
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from dagstore.base import Base, Ref
+from dagstore.graph import Row, line_ancestor, lineage, merge_base
+from dagstore.ids import NodeId
+from dagstore.index import children, graph_row, row_of, touching
+from dagstore.model import changed_paths
+from dagstore.nodes import Nodes, Numbers
+from dagstore.reach import Columns
+from dagstore.rows import WORDS, adopted_from, chunks, count_nodes, records_of
+from dagstore.shown import Rows
+from dagstore.storage import Reader
+
+if TYPE_CHECKING:
+    import networkx
+
+    from dagstore.views import NodeView
+
+
+class Tracing(Base):
+    _held: Columns | None = None
+    _loading = threading.Lock()
+
+    def nodes(self, *, limit: int | None = None, newest_first: bool = False, after: Ref | None = None) -> Nodes:
+        """Nodes in the order of recording, which is a topological order; from the one behind `after` on."""
+        with self._storage.read() as txn:
+            last = count_nodes(txn)
+            start = 0 if after is None else self._seq(txn, after)
+        numbers = range(start + 1, last + 1)
+        if newest_first:
+            numbers = range(start - 1 if after is not None else last, 0, -1)
+        return self._nodes(numbers[:limit])
+
+    def count(self) -> int:
+        """How many nodes there are."""
+        with self._storage.read() as txn:
+            return count_nodes(txn)
+
+    def children(self, ref: Ref) -> Nodes:
+        """Nodes that have this one as a parent, oldest first."""
+        with self._storage.read() as txn:
+            return self._nodes(list(children(txn, self._seq(txn, ref))))
+
+    def lineage(self, ref: Ref, *, limit: int | None = None) -> Nodes:
+        """The node and its primary ancestors, nearest first; at most `limit` of them."""
+        with self._storage.read() as txn:
+            return self._nodes(list(islice(lineage(self._seq(txn, ref), row_of(txn)), limit)))
+
+    def ancestors(self, ref: Ref) -> Nodes:
+        """Every node that this one builds on over any parents, oldest first; not itself."""
+        from dagstore.reach import Members, ancestors
+
+        with self._storage.read() as txn:
+            seq = self._seq(txn, ref)
+            return self._nodes(ancestors(self._columns(txn), [seq]) - Members.of([seq]))
+
+    def descendants(self, ref: Ref) -> Nodes:
+        """Every node that builds on this one over any parents, oldest first; not itself."""
+        from dagstore.reach import Members, descendants
+
+        with self._storage.read() as txn:
+            seq = self._seq(txn, ref)
+            found = descendants(self._columns(txn), seq, lambda node: children(txn, node))
+            return self._nodes(found - Members.of([seq]))
+
+    def common_ancestors(self, one: Ref, other: Ref, *, best: bool = False) -> Nodes:
+        """What both nodes build on over any parents, oldest first; each counts as its own ancestor.
+
+        With `best` only those that no other common ancestor builds on.
+        """
+        from dagstore.reach import best_common, common_ancestors
+
+        with self._storage.read() as txn:
+            pair = self._seq(txn, one), self._seq(txn, other)
+            columns = self._columns(txn)
+            return self._nodes(best_common(columns, *pair) if best else common_ancestors(columns, *pair))
+
+    def range(self, old: Ref, new: Ref) -> Nodes:
+        """What `new` builds on and `old` does not, over any parents, oldest first; `new` itself included."""
+        from dagstore.reach import between
+
+        with self._storage.read() as txn:
+            return self._nodes(between(self._columns(txn), self._seq(txn, old), self._seq(txn, new)))
+
+    def leaves(self) -> Nodes:
+        """Nodes that nothing builds on, oldest first."""
+        from dagstore.reach import leaves
+
+        with self._storage.read() as txn:
+            return self._nodes(leaves(self._columns(txn)))
+
+    def touching(self, path: str) -> Nodes:
+        """Nodes whose file at `path` differs from their primary parent's, oldest first."""
+        with self._storage.read() as txn:
+            return self._nodes([node for node in touching(txn, path) if self._touches(txn, node, path)])
+
+    def is_ancestor(self, old: Ref, young: Ref) -> bool:
+        """Whether `young` builds on `old` over any parents; a node counts as its own ancestor."""
+        from dagstore.reach import is_ancestor
+
+        with self._storage.read() as txn:
+            one, other = self._seq(txn, old), self._seq(txn, young)
+            row = row_of(txn)
+            # Mostly it lies on the primary line, where a look-up is enough.
+            return line_ancestor(other, row(one).depth, row) == one or is_ancestor(self._columns(txn), one, other)
+
+    def merge_base(self, one: Ref, other: Ref) -> NodeId | None:
+        """The last node that the primary lines of both share; None when they start from different seeds."""
+        with self._storage.read() as txn:
+            base = merge_base(self._seq(txn, one), self._seq(txn, other), row_of(txn))
+            return self._id(txn, base) if base else None
+
+    def graph(self) -> "networkx.DiGraph[NodeId]":
+        """The DAG for notebooks: edges run from parent to child, with `primary` true or false."""
+        import networkx
+
+        graph: networkx.DiGraph[NodeId] = networkx.DiGraph()
+        ids = [NodeId(bytes(32)), *self.nodes().ids()]
+        with self._storage.read() as txn:
+            for number in range(1, len(ids)):
+                row: Row = graph_row(txn, number)
+                graph.add_node(ids[number], generation=row.generation)
+                for parent in row.parents:
+                    graph.add_edge(ids[parent], ids[number], primary=parent == row.primary)
+        return graph
+
+    @abstractmethod
+    def _view(self, txn: Reader, seq: int) -> "NodeView": ...
+
+    def _nodes(self, numbers: Numbers) -> Nodes:
+        return Nodes(numbers, self._read_views, self._read_ids)
+
+    def _read_views(self, numbers: Iterable[int]) -> "Rows[NodeView]":
+        with self._storage.read() as txn:
+            return Rows(self._view(txn, number) for number in numbers)
+
+    def _read_ids(self, numbers: Iterable[int]) -> Iterator[NodeId]:
+        with self._storage.read() as txn:
+            yield from [NodeId(txn.record(record)[1:33]) for record in records_of(txn, numbers)]
+
+    def _touches(self, txn: Reader, node: int, path: str) -> bool:
+        primary = graph_row(txn, node).primary
+        before = self._tree(txn, primary).by_path() if primary else {}
+        return path in changed_paths(before, self._tree(txn, node).by_path())
+
+    def _columns(self, txn: Reader) -> Columns:
+        """The whole graph in memory, of this snapshot or later: 16 bytes a node, and brought up to date when asked."""
+        with self._loading:
+            if self._held is None:
+                self._held = Columns()
+            _extend(self._held, txn)
+            return self._held
+
+
+def _extend(columns: Columns, txn: Reader) -> None:
+    """Load the nodes that the columns lack."""
+    known = len(columns)
+    if known >= count_nodes(txn):
+        return
+    for first, words in chunks(txn, known + 1):
+        skip = max(0, known + 1 - first) * WORDS
+        columns.primary += words[skip + 3 :: WORDS]
+        columns.jump += words[skip + 4 :: WORDS]
+        columns.depth += words[skip + 5 :: WORDS]
+        columns.generation += words[skip + 6 :: WORDS]
+    node = 0
+    parents: list[int] = []
+    for child, parent in adopted_from(txn, known + 1):
+        if child != node:
+            node, parents = child, []
+        parents.append(parent)
+        columns.adopted[node] = tuple(parents)
