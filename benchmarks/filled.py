@@ -1,17 +1,21 @@
 """Stores with many measured nodes, made in large transactions: what is timed is reading them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
 from project import make_project
+from references import cached
 
 import dagstore
-from dagstore import BlobId, NodeId, ProtocolId, Status
+from dagstore import NodeId, ProtocolId, Status
 from dagstore.charter import make_protocol
 from dagstore.codec import encode
-from dagstore.model import Entry, Mode, Run, Tree
+from dagstore.index import VERSION as INDEX
+from dagstore.model import Run, Tree
 
 BATCH = 5_000
+PARENTS = 50
 
 
 def fill(folder: Path, nodes: int) -> dagstore.Store:
@@ -19,22 +23,34 @@ def fill(folder: Path, nodes: int) -> dagstore.Store:
     project = make_project(folder)
     dagstore.init(project)
     store = dagstore.open(project)
-    seed, seed_tree = store.resolve("@seed"), Tree(store.files("@seed"))
-    others = [entry for entry in seed_tree if entry.path != "train.py"]
-    protocol = make_protocol(store.charter(), seed_tree, "")
-    name, random, known = ProtocolId.of(encode(protocol)), Random(nodes), [seed]
+    protocol = make_protocol(store.charter(), Tree(store.files("@seed")), "")
+    name, random, known = ProtocolId.of(encode(protocol)), Random(nodes), [store.resolve("@seed")]
     for start in range(0, nodes, BATCH):
-        with store._storage.write() as txn:
-            for number in range(start, min(start + BATCH, nodes)):
-                data = f"MATRIX_LR = {random.random():.12f}  # {number}\n".encode()
-                tree = Tree.of([*others, Entry("train.py", Mode.FILE, BlobId.of(data))])
-                parent = random.choice(known[-50:])
-                made = store._record(txn, [parent], tree, {BlobId.of(data): data}, ("bench", f"rate {number}"))
-                known.append(made.id)
+        made = _record(store, known, range(start, min(start + BATCH, nodes)), random)
+        with store._write() as txn:
+            for number, node in enumerate(made, start):
                 for _ in range(1 + (number % 10 == 0)):
-                    store._record_run(txn, _run(made.id, name, random), protocol, {})
-        del known[:-50]
+                    store._record_run(txn, _run(node, name, random), protocol, {})
+        known = made[-PARENTS:]
     return store
+
+
+def filled(nodes: int) -> dagstore.Store:
+    """The same out of the cache, made if it is not there."""
+    name = f"measured-{nodes}-v1-dag-{dagstore.__version__}-{INDEX}"
+    folder = cached(name, lambda folder: fill(folder / "project", nodes).close())
+    return dagstore.open(folder / "project")
+
+
+def _record(store: dagstore.Store, known: Sequence[NodeId], numbers: range, random: Random) -> list[NodeId]:
+    """Nodes that build on recent ones, durable; their ids."""
+    made: list[NodeId] = []
+    with store.batch(BATCH) as batch:
+        for number in numbers:
+            data = f"MATRIX_LR = {random.random():.12f}  # {number}\n".encode()
+            parent = random.choice([*known, *made[-PARENTS:]][-PARENTS:])
+            made.append(batch.record([parent], {"train.py": data}, why=f"rate {number}", agent="bench"))
+    return made
 
 
 def _run(node: NodeId, protocol: ProtocolId, random: Random) -> Run:

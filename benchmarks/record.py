@@ -1,8 +1,9 @@
 """Record one experiment durably, one at a time: `seal` and `record` against `git add` and `git commit`.
 
-Nine files, one edited number in a file of 26 KB each time, each experiment on top of the one before. Spawning and
-editing are not timed on either side. git is as durable as it is by default, which leaves loose objects unsynced
-(core.fsync=committed,-loose-object); a second reference syncs everything that git can sync, as `seal` does.
+Nine files, one edited number in a file of 26 KB each time, each experiment on top of the one before. `record` takes the
+same directory each time, as git does; `seal` takes a workspace that was spawned just before. Spawning and editing are
+not timed. git is as durable as it is by default, which leaves loose objects unsynced
+(core.fsync=committed,-loose-object); a second reference syncs everything that git can sync, as dagstore does.
 """
 
 import os
@@ -52,18 +53,21 @@ class Ours:
         self._store = dagstore.open(self._project)
         self._last: dagstore.NodeId | str = "@seed"
         self._number = 0
+        self._folder.joinpath("same").mkdir()
+        self._same = make_project(folder / "same" / "project")
         self._start = on_disk(self._store.folder)
 
     def seal(self) -> float:
         return sum(self._one(self._seal) for _ in range(self._batch))
 
     def record(self) -> float:
-        return sum(self._one(self._record) for _ in range(self._batch))
+        return sum(self._again() for _ in range(self._batch))
 
     def command(self) -> float:
         return self._one(self._command)
 
     def bytes_each(self) -> float:
+        self._store.close()
         return (on_disk(self._store.folder) - self._start) / self._number
 
     def _one(self, finish: Callable[[Path], None]) -> float:
@@ -76,11 +80,16 @@ class Ours:
         self._last = "@last"
         return seconds
 
+    def _again(self) -> float:
+        """Edit the same directory, then the seconds of recording it."""
+        self._number += 1
+        (self._same / "train.py").write_text(edited(self._number), encoding="utf-8")
+        seconds = timed(lambda: self._store.record(self._same, [self._last], agent="bench", why=WHY))
+        self._last = "@last"
+        return seconds
+
     def _seal(self, workspace: Path) -> None:
         self._store.seal(workspace, agent="bench", why=WHY)
-
-    def _record(self, workspace: Path) -> None:
-        self._store.record(workspace, [self._last], agent="bench", why=WHY)
 
     def _command(self, workspace: Path) -> None:
         subprocess.run([DAG, "-C", str(workspace), "seal", "--json"], stdout=subprocess.DEVNULL, check=True)

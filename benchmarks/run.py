@@ -12,7 +12,18 @@ from pathlib import Path
 
 from harness import Row, machine, save, table
 
-WORKLOADS = ("record", "frontier", "start", "overhead", "adopt")
+WORKLOADS = (
+    "record",
+    "bulk",
+    "crowd",
+    "deep",
+    "queries",
+    "memory",
+    "frontier",
+    "start",
+    "overhead",
+    "adopt",
+)
 
 
 def main() -> int:
@@ -39,7 +50,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure dagstore beside its references.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(WORKLOADS))
-    parser.add_argument("--quick", action="store_true", help="under a minute: fewer rounds, smaller stores")
+    parser.add_argument("--quick", action="store_true", help="a few minutes: fewer rounds, smaller stores")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in WORKLOADS]
     if unknown:

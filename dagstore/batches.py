@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from dagstore.base import Ref
-from dagstore.errors import BadInput
+from dagstore.errors import BadInput, NotFound, Refused
 from dagstore.ids import BlobId, NodeId
 from dagstore.model import Entry, Mode, Tree
 from dagstore.storage import Writer
@@ -63,17 +63,39 @@ class Batch:
         leaves the batch as it was.
         """
         txn = self._turn()
+        try:
+            made = self._record(txn, parents, changes, (agent, why), unlock=unlock)
+        except (Refused, BadInput, NotFound):
+            raise
+        except BaseException as error:
+            self.finish(error)  # LMDB takes nothing more in a transaction in which it failed
+            raise
+        self._held += 1
+        return made
+
+    def _record(
+        self,
+        txn: Writer,
+        parents: Iterable[Ref],
+        changes: Mapping[str, bytes | None],
+        note: tuple[str, str],
+        *,
+        unlock: bool,
+    ) -> NodeId:
         seqs = [self._store._seq(txn, parent) for parent in parents]
         if not seqs:
             raise BadInput("a node needs at least one parent", hint="name one, for instance @seed")
-        contents = {BlobId.of(data): data for data in changes.values() if data is not None}
-        tree = _changed(self._store._tree(txn, seqs[0]), changes)
+        blobs = {path: None if data is None else BlobId.of(data) for path, data in changes.items()}
+        contents = {
+            blob: data
+            for blob, data in zip(blobs.values(), changes.values(), strict=True)
+            if blob is not None and data is not None
+        }
+        tree = _changed(self._store._tree(txn, seqs[0]), blobs)
         for seq in seqs:
             self._store._check_change(txn, seq, tree, unlock=unlock)
         ids = [self._store._id(txn, seq) for seq in seqs]
-        made = self._store._record(txn, ids, tree, contents, (agent, why))
-        self._held += 1
-        return made.id
+        return self._store._record(txn, ids, tree, contents, note).id
 
     def finish(self, error: BaseException | None = None) -> None:
         """End the transaction: durably, or with nothing of it if there was an error."""
@@ -101,13 +123,13 @@ def batch(store: Recorder, size: int) -> Iterator[Batch]:
     made.finish()
 
 
-def _changed(tree: Tree, changes: Mapping[str, bytes | None]) -> Tree:
+def _changed(tree: Tree, changes: Mapping[str, BlobId | None]) -> Tree:
     entries = tree.by_path()
-    for path, data in changes.items():
-        if data is None:
+    for path, blob in changes.items():
+        if blob is None:
             if entries.pop(path, None) is None:
                 raise BadInput(f"there is no {path!r} to delete", hint="name a file of the first parent")
             continue
         old = entries.get(path)
-        entries[path] = Entry(path, old.mode if old else Mode.FILE, BlobId.of(data))
+        entries[path] = Entry(path, old.mode if old else Mode.FILE, blob)
     return Tree.of(entries.values())

@@ -16,13 +16,15 @@ from dagstore.errors import BadInput, Damaged
 from dagstore.finding import find
 from dagstore.findings import DEPTHS, MAX_LISTED, REINDEX, Finding, Progress, Report
 from dagstore.ids import NodeId, RunId
-from dagstore.logcheck import Ahead, Mismatch, compare_log, joined, known_end
+from dagstore.logcheck import Ahead, Mismatch, compare_log, damages_in, is_within, joined, known_end
 from dagstore.logfile import LogFile
+from dagstore.pages import index_damage
 from dagstore.quarantine import bytes_given_up, count_left_out, left_out
 from dagstore.records import NUMBER
 from dagstore.refs import SEED
 from dagstore.rows import count_nodes
 from dagstore.storage import Reader, Storage, after
+from dagstore.storage_lmdb import LmdbStorage
 from dagstore.transactions import FRAMES
 
 __all__ = ["DEPTHS", "Finding", "Report", "check"]
@@ -31,7 +33,7 @@ SAVE_SECONDS = 3.0
 
 
 def check(
-    storage: Storage,
+    storage: LmdbStorage,
     folder: Path,
     depth: str = "quick",
     progress: Progress | None = None,
@@ -48,6 +50,9 @@ def check(
         raise BadInput(f"no depth {depth!r}", hint="there are: " + ", ".join(DEPTHS))
     log = LogFile(folder / LOG, create=False, readonly=True)
     try:
+        damage = index_damage(storage, folder)
+        if damage:  # to read on might end this process
+            return Report(depth, 0, 0, 0, 0, (Finding("index", "index", damage, REINDEX),))
         report = _quick(storage, log, depth)
         if depth == "quick" or any(one.what == FRAMES for one in report.findings):
             return report  # without that table nothing else can be read
@@ -57,6 +62,26 @@ def check(
     except Damaged as error:
         finding = Finding("index", "index", error.message, error.hint or REINDEX)
         return Report(depth, 0, 0, 0, 0, (finding,))
+    finally:
+        log.close()
+
+
+def log_damage(storage: LmdbStorage, folder: Path) -> Finding | None:
+    """The first damage to the part of the log that the index knows of, unless a repair gave it up.
+
+    None if there is none, or if the index cannot be read.
+    """
+    if index_damage(storage, folder):
+        return None
+    log = LogFile(folder / LOG, create=False, readonly=True)
+    try:
+        with storage.read() as txn:
+            end, size, known = known_end(txn), log.size(), bytes_given_up(txn)
+            found = damages_in(Ahead(log.read, min(end, size)), end, txn.records())
+            new = (one for one in found if not any(is_within(one, given_up) for given_up in known))
+            return next((frame_finding(one, size) for one in new), None)
+    except Damaged:
+        return None
     finally:
         log.close()
 

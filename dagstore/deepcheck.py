@@ -17,7 +17,7 @@ from dagstore.findings import MAX_LISTED, REINDEX, Finding, Report
 from dagstore.ids import BlobId, NodeId, RunId
 from dagstore.index import catch_up, clear, indexed
 from dagstore.log import Frame
-from dagstore.logcheck import Ahead, Damage, known_end, lost_names, read_log
+from dagstore.logcheck import Ahead, Damage, is_within, known_end, lost_names, read_log
 from dagstore.logfile import LogFile
 from dagstore.quarantine import bytes_given_up, left_out
 from dagstore.records import NUMBER
@@ -208,7 +208,7 @@ class DeepCheck:
     def _lose(self, damage: Damage) -> None:
         """Take note of damage, unless a repair gave it up."""
         lost = self._examiner.lose(range(damage.first, damage.following))
-        if lost or not any(one.start <= damage.offset and damage.end <= one.stop for one in self._given_up):
+        if lost or not any(is_within(damage, given_up) for given_up in self._given_up):
             self._damages.append(damage)
         self._tally["checked"] += lost
 

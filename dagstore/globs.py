@@ -31,6 +31,7 @@ MAX_CHOICES = 3
 
 # Possessive, so that no long line takes exponential time here either.
 _SET = r"\[[!^]?+\]?+(?:(?!--|&&|\|\||~~)[^][/\\])*\]"
+_LITERAL = re.compile(r"/?(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _PLAIN = re.compile(rf"(?:[^[\\]|\\[^/]|{_SET})*")
 
 
@@ -42,13 +43,18 @@ class Glob:
     negated: bool
     anchored: bool
     folders_only: bool
+    literal: str = ""
+    """The only name that it can match, where it has no wildcards; matching it needs no library."""
 
     def names(self, path: str, folder: bool) -> bool:
         """Whether the pattern names this very path (not: a folder above it)."""
         if (self.folders_only and not folder) or _too_long(path):
             return False
+        name = path if self.anchored else path.rpartition("/")[2]
+        if self.literal:
+            return name == self.literal
         pattern = _compiled(self.text)
-        found = pattern.match_file(path if self.anchored else path.rpartition("/")[2]) if pattern else None
+        found = pattern.match_file(name) if pattern else None
         # pathspec marks with a group that it matched a folder above.
         return found is not None and found.match.lastgroup is None
 
@@ -77,7 +83,8 @@ def parse_glob(line: str) -> Glob | None:
         )
     if sum(_choices(name) for name in body.split("/")) > MAX_CHOICES:
         raise BadInput(f"glob {text!r} holds too many wildcards", hint="use fewer ** and fewer * in one name")
-    return Glob(text.removesuffix("/"), text.startswith("!"), "/" in body, text.endswith("/"))
+    literal = body.removeprefix("/") if _LITERAL.fullmatch(body) else ""
+    return Glob(text.removesuffix("/"), text.startswith("!"), "/" in body, text.endswith("/"), literal)
 
 
 def _too_long(path: str) -> bool:

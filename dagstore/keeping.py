@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagstore.base import BATCH, Base
-from dagstore.errors import DagError
+from dagstore.errors import DagError, Damaged
 from dagstore.files import BlobFiles
 from dagstore.index import catch_up, clear, indexed
 from dagstore.objects import Objects
@@ -40,7 +40,7 @@ class Keeping(Base):
 
         end = None if seconds is None else self._clock() + seconds
         return check(
-            self._storage,
+            self._on_disk,
             self.folder,
             depth,
             progress,
@@ -52,11 +52,12 @@ class Keeping(Base):
     def reindex(self, progress: "Progress | None" = None) -> int:
         """Make the index again from the log alone; how many objects are in it.
 
-        `Refused` while others have the store open, `Damaged` if an object cannot be read.
+        `Refused` while others have the store open, `Damaged` if the log is damaged; then the index is as it was.
         """
         with self._storage.read() as txn:
             made_again = not indexed(txn)
         if not made_again:
+            self._check_log()
             self._make_again()
         behind = True
         while behind:
@@ -76,8 +77,16 @@ class Keeping(Base):
         from dagstore.repair import Repair
 
         repair = Repair(self.folder, progress)
-        repair.run(self._storage, self._make_again)
+        repair.run(self._on_disk, self._make_again)
         return tuple(repair.actions)
+
+    def _check_log(self) -> None:
+        """`Damaged` if not all of the log is whole that the index knows of: without it nobody would know."""
+        from dagstore.check import log_damage
+
+        damage = log_damage(self._on_disk, self.folder)
+        if damage is not None:
+            raise Damaged(damage.message, hint=damage.hint)
 
     def _make_again(self) -> LmdbStorage:
         """Open the store again with an index that is made from the log, and forget what came from the other one."""

@@ -140,6 +140,15 @@ def read_log(read: Read, offset: int, end: int, record: int, last: int) -> Itera
         yield Damage(offset, end, record, last + 1)
 
 
+def damages_in(read: Read, end: int, last: int) -> list[Damage]:
+    """All damage up to `end`, which the records up to `last` lie before."""
+    return [item for item in read_log(read, 0, end, 1, last) if isinstance(item, Damage)]
+
+
+def is_within(damage: Damage, given_up: range) -> bool:
+    return given_up.start <= damage.offset and damage.end <= given_up.stop
+
+
 def lost_names(txn: Reader, lost: Collection[int]) -> dict[int, str]:
     """Kind and begin of the id of records that are lost, as far as the index knows them."""
     if not lost:

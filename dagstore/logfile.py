@@ -101,15 +101,25 @@ class LogFile:
             self.durable = reached
 
     def _reserve(self, size: int, needed: int) -> None:
-        """Room for what comes next, where the system can and there is plenty; else the file just grows."""
+        """Room for what comes next, where there is plenty; else the file just grows.
+
+        It is written, not only allocated: a sync then has no metadata to write, and need not wait until whatever else
+        was written on the file system lately is on disk as well.
+        """
         disk = os.fstatvfs(self._fd)
-        if not hasattr(os, "posix_fallocate") or disk.f_bavail * disk.f_frsize < PLENTY:
+        if disk.f_bavail * disk.f_frsize < PLENTY:
             return
         try:
-            os.posix_fallocate(self._fd, size, max(ROOM, needed - size))
+            _fill(self._fd, size, max(ROOM, needed - size))
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise
+
+
+def _fill(file: int, offset: int, length: int) -> None:
+    """Write zeros there, durably."""
+    os.pwrite(file, bytes(length), offset)
+    _sync(file)
 
 
 def sync_folder(folder: Path) -> None:

@@ -73,13 +73,15 @@ class Objects:
         base: int = 0,
         names: Iterable[Id] = (),
         file_over: int | None = None,
+        id: Id | None = None,
     ) -> tuple[int, bool]:
         """The number of an object that is neither tree nor node, and whether it is new.
 
         `base` is the record of a similar object, or 0; `names` are ids in it of objects that are stored. A blob of
         more than `file_over` plain bytes becomes a file whatever it packs to, so that it can be removed some day.
+        `id` spares the hashing, where the caller has it.
         """
-        id = kind.of(data)
+        id = id or kind.of(data)
         number = find(txn, id)
         if number:
             self._bring_back(txn, id, data)
@@ -166,7 +168,7 @@ class Objects:
         """The decoded object of a record; trees, protocols and the like are kept, since they can never change."""
         # By number only where that is for good: one from a transaction that was given up is given again.
         settled = number <= txn.settled()
-        value = self._decoded.get(number) if settled else None
+        value = self._decoded.get(number if settled else txn.memo.id(number) or 0)
         if value is None:
             record = read_record(txn.record(number), number)
             value = self._decoded.get(record.id) if record.id else None

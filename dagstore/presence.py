@@ -20,6 +20,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -55,6 +56,7 @@ _BLANK = _Line(CLEAN, _NONE, _NONE, _NONE, _NONE)
 _LENGTH = len(_BLANK.encode())
 
 
+@cache
 def boot_id() -> str:
     """The kernel's name for this boot, the same in all its containers; "" where there is none."""
     try:

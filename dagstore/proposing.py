@@ -1,5 +1,6 @@
 """How nodes come into a store: spawn a workspace, seal it, record a directory, say why."""
 
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -99,7 +100,7 @@ class Proposing(Looking):
             if before:
                 raise self._sealed_before(workspace, before)
             drop_claim(txn, workspace.token)
-            return self._sealed(txn, made)
+        return self._answer(made)
 
     def peek(self, path: Path | str) -> tuple[NodeId, bool]:
         """The node that sealing the workspace would give, and whether these files are known; nothing is recorded.
@@ -117,21 +118,30 @@ class Proposing(Looking):
     def record(
         self, directory: Path | str, parents: Iterable[Ref], *, why: str = "", agent: str = "", unlock: bool = False
     ) -> "Sealed":
-        """Record any directory as a child of `parents`, under the same rules as `seal`."""
-        from dagstore.snapshot import snapshot
+        """Record any directory as a child of `parents`, under the same rules as `seal`.
 
+        As git does, it reads only what has another stat than when the directory was last recorded.
+        """
+        from dagstore.snapshot import snapshot
+        from dagstore.workspaces import load_seen, save_seen
+
+        place = os.path.abspath(directory)
         with self._storage.read() as txn:
             seqs = [self._seq(txn, parent) for parent in parents]
             if not seqs:
                 raise BadInput("a node needs at least one parent", hint="name one, for instance @seed")
             limit = self._charter(txn, seqs[0]).file_limit
-            taken = snapshot(Path(directory), file_limit=limit)
+            seen, cache = load_seen(txn, place)
+            began = int(self._clock() * 1e9)
+            taken = snapshot(place, file_limit=limit, cache=cache, cached_at_ns=seen)
             for seq in seqs:
                 self._check_change(txn, seq, taken.tree, unlock=unlock)
             _check_charter(taken)
             ids = [self._id(txn, seq) for seq in seqs]
         with self._write() as writer:
-            return self._sealed(writer, self._record(writer, ids, taken.tree, taken.contents, (agent, why)))
+            save_seen(writer, place, began, taken.cache)
+            made = self._record(writer, ids, taken.tree, taken.contents, (agent, why))
+        return self._answer(made)
 
     def batch(self, size: int = BATCH) -> "AbstractContextManager[Batch]":
         """A context in which many nodes are recorded, `size` of them in one durable transaction."""
@@ -235,13 +245,18 @@ class Proposing(Looking):
     def _put_blob(self, txn: Writer, path: str, blob: BlobId, contents: Mapping[BlobId, bytes], base: int) -> None:
         data = contents.get(blob)
         if data is not None:
-            self._objects.put(txn, BlobId, data, base)
+            self._objects.put(txn, BlobId, data, base, id=blob)
         elif not find(txn, blob):
             raise Refused(f"the content of {path} is not at hand", hint="repeat the snapshot")
 
     def _add_note(self, txn: Writer, node: NodeId, author: str, kind: str, text: str) -> int:
         note = Note(node, clean(author), self._now(), kind, clean(text))
         return self._put(txn, note, encode(note), NoteId)[0]
+
+    def _answer(self, made: Recorded) -> "Sealed":
+        """What there is to say of a node that was recorded; after the writer's turn, for which others wait."""
+        with self._storage.read() as txn:
+            return self._sealed(txn, made)
 
     def _sealed(self, txn: Reader, made: Recorded) -> "Sealed":
         from dagstore.views import Sealed

@@ -4,7 +4,7 @@ Only what is derived is built again. The log stays as it is: bytes of it that ar
 into the folder `quarantine`; what cannot be read without them is left out of the indexes, and remembered as left out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -20,15 +20,17 @@ from dagstore.findings import Progress
 from dagstore.ids import BlobId, NodeId
 from dagstore.index import catch_up, clear, indexed
 from dagstore.log import Gap, transactions
-from dagstore.logcheck import Ahead, Damage, known_end, lost_names
+from dagstore.logcheck import Ahead, Damage, damages_in, known_end, lost_names
 from dagstore.logfile import LogFile
 from dagstore.names import PREFIX as NAME
 from dagstore.names import all_names
+from dagstore.pages import index_damage
 from dagstore.quarantine import LeftOut, give_up_bytes, leave_out, left_out, take_back
 from dagstore.records import FILE, read_record
 from dagstore.refs import SEED
 from dagstore.rows import count_nodes
 from dagstore.storage import KEPT, Reader, Storage, Writer
+from dagstore.storage_lmdb import LmdbStorage
 from dagstore.tickets import all_tickets, cancel_ticket
 from dagstore.tombstones import is_gone
 
@@ -37,6 +39,8 @@ BATCH = 20_000
 """Records that are indexed in one transaction."""
 LISTED = 100
 """Objects that are told of one by one; more are counted."""
+FEW = 10
+"""Records that are named in one sentence."""
 _NAMED = 100_000
 """Lost records that are named."""
 _PIECE = 1 << 20
@@ -66,17 +70,20 @@ class Repair:
         self._progress = progress
         self._left_out = self._needy = 0
 
-    def run(self, storage: Storage, anew: Callable[[], Storage]) -> None:
+    def run(self, storage: LmdbStorage, anew: Callable[[], LmdbStorage]) -> None:
         """`anew` gives up the index of `storage`, which it closes, and opens it again with one made from the log."""
         known = self._survey(storage)
         for damage in known.damages:
             self._save_bytes(damage.offset, damage.end)
         if known.dropped:
             self._save_bytes(known.dropped.offset, known.dropped.end)
+        elif known.damages:
+            with storage.write() as txn:  # a frame that knows of them, so that they are no writes that were cut off
+                _give_up(txn, known.damages)
         storage = anew()
         if known.kept is None:
             with storage.read() as txn:
-                known.damages = self._damages(txn)[0]
+                known.damages, _ = self._damages(txn)
         with storage.write() as txn:
             self._begin(txn, known)
         self._index(storage, known)
@@ -85,35 +92,40 @@ class Repair:
         forget_check(self._folder)
         self._summarise(storage, known)
 
-    def _survey(self, storage: Storage) -> Known:
+    def _survey(self, storage: LmdbStorage) -> Known:
         """What the index knows; nothing if it cannot be read itself."""
+        damage = index_damage(storage, self._folder)
+        if damage:
+            return self._distrust(damage)
         try:
             with storage.read() as txn:
                 damages, dropped = self._damages(txn)
-                lost = chain.from_iterable(
-                    range(one.first, one.following) for one in (*damages, *filter(None, [dropped]))
-                )
+                every = [*damages, dropped] if dropped else damages
+                lost = chain.from_iterable(range(one.first, one.following) for one in every)
                 names = lost_names(txn, list(islice(lost, _NAMED)))
                 names.update((one.record, one.what) for one in left_out(txn))
-                kept = {table: dict(txn.scan(table)) for table in KEPT if damages or dropped}
+                kept = {table: dict(txn.scan(table)) for table in KEPT if every}
                 return Known(damages, dropped, names, kept)
         except Damaged as error:
-            self.actions.append(f"gave up the index, which could not be read: {error.message}")
-            return Known()
+            return self._distrust(error.message)
+
+    def _distrust(self, why: str) -> Known:
+        self.actions.append(f"gave up the index, which is damaged: {why}")
+        return Known()
 
     def _damages(self, txn: Reader) -> tuple[list[Damage], Damage | None]:
-        """Where the log is damaged, and from where on it does not count therefore."""
+        """Where the log is damaged, and from where on it does not count since its end is gone."""
         log = LogFile(self._folder / LOG, create=False, readonly=True)
         try:
-            end, size = known_end(txn), log.size()
-            gaps, offset, record = [], 0, 1
-            for item in transactions(Ahead(log.read, min(end, size))):
-                if isinstance(item, Gap):
-                    continue
-                if item[0].offset != offset:
-                    gaps.append(Damage(offset, item[0].offset, record, item[0].first))
-                offset, record = item[-1].end, item[-1].first + len(item[-1].records)
-            return gaps, Damage(offset, end, record, txn.records() + 1) if offset < end else None
+            end, size, last = known_end(txn), log.size(), txn.records()
+            if size >= end:
+                return damages_in(Ahead(log.read, end), end, last), None
+            offset, record = 0, 1
+            for item in transactions(Ahead(log.read, size)):
+                if not isinstance(item, Gap):
+                    offset, record = item[-1].end, item[-1].first + len(item[-1].records)
+            gaps = damages_in(Ahead(log.read, offset), offset, record - 1)
+            return gaps, Damage(offset, end, record, last + 1)
         finally:
             log.close()
 
@@ -143,8 +155,7 @@ class Repair:
                 f"entered {count} settings again (names, claims, tickets, …), which the index still knew"
             )
         take_back(txn)
-        for damage in known.damages:
-            give_up_bytes(txn, damage.offset, damage.end)
+        _give_up(txn, known.damages)
 
     def _index(self, storage: Storage, known: Known) -> None:
         """Index everything that is whole and has all that it needs."""
@@ -235,13 +246,17 @@ class Repair:
             self.actions.append(f"left out {self._needy} objects that cannot be without those")
         dropped = known.dropped
         if dropped and dropped.following > dropped.first:
-            names = ", ".join(
-                known.names.get(number, f"record {number}")
-                for number in range(dropped.first, min(dropped.following, dropped.first + LISTED))
-            )
-            self.actions.append(f"records are gone with the end of the log: {names}")
+            numbers = range(dropped.first, dropped.following)
+            names = ", ".join(known.names.get(number, f"record {number}") for number in numbers[:FEW])
+            more_names = ", …" if len(numbers) > FEW else ""
+            self.actions.append(f"{len(numbers)} records are gone with the end of the log: {names}{more_names}")
         with storage.read() as txn:
             self.actions.append(f"built the indexes again from {indexed(txn) - self._left_out} objects")
+
+
+def _give_up(txn: Writer, damages: Iterable[Damage]) -> None:
+    for damage in damages:
+        give_up_bytes(txn, damage.offset, damage.end)
 
 
 def _set_again(txn: Writer, table: str, rows: dict[bytes, bytes]) -> int:

@@ -5,7 +5,6 @@ The record of the blob stays, and so do the runs that name it; storing the same 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from dagstore.chains import id_of
 from dagstore.codec import pack, unpack
@@ -62,6 +61,8 @@ def tombstones(txn: Reader) -> Iterator[Tombstone]:
 def gone(txn: Reader, stone: Tombstone) -> NotFound:
     """The error for whoever asks for the bytes."""
     run = f"run {str(id_of(txn, stone.run))[:12]}" if stone.run else "a run"
+    from datetime import UTC, datetime
+
     day = datetime.fromtimestamp(stone.time / 1000, UTC).date()
     return NotFound(
         f"{stone.name} of {run} ({_size(stone.size)}) was removed on {day} by {stone.reason}",

@@ -12,7 +12,6 @@ from dagstore.ids import NodeId
 from dagstore.index import children, graph_row, row_of, touching
 from dagstore.model import changed_paths
 from dagstore.nodes import Nodes, Numbers
-from dagstore.reach import Columns
 from dagstore.rows import WORDS, adopted_from, chunks, count_nodes, records_of
 from dagstore.shown import Rows
 from dagstore.storage import Reader
@@ -20,11 +19,12 @@ from dagstore.storage import Reader
 if TYPE_CHECKING:
     import networkx
 
+    from dagstore.reach import Columns
     from dagstore.views import NodeView
 
 
 class Tracing(Base):
-    _held: Columns | None = None
+    _held: "Columns | None" = None
     _loading = threading.Lock()
 
     def nodes(self, *, limit: int | None = None, newest_first: bool = False, after: Ref | None = None) -> Nodes:
@@ -50,7 +50,7 @@ class Tracing(Base):
     def lineage(self, ref: Ref, *, limit: int | None = None) -> Nodes:
         """The node and its primary ancestors, nearest first; at most `limit` of them."""
         with self._storage.read() as txn:
-            return self._nodes(list(islice(lineage(self._seq(txn, ref), row_of(txn)), limit)))
+            return self._nodes(list(islice(self._line(self._seq(txn, ref), txn), limit)))
 
     def ancestors(self, ref: Ref) -> Nodes:
         """Every node that this one builds on over any parents, oldest first; not itself."""
@@ -144,13 +144,26 @@ class Tracing(Base):
         with self._storage.read() as txn:
             yield from [NodeId(txn.record(record)[1:33]) for record in records_of(txn, numbers)]
 
+    def _line(self, node: int, txn: Reader) -> Iterator[int]:
+        """`node` and its primary ancestors, from the columns if they are loaded."""
+        held = self._held
+        if held is None or node > len(held):
+            yield from lineage(node, row_of(txn))
+            return
+        primary = held.primary
+        while node:
+            yield node
+            node = primary[node]
+
     def _touches(self, txn: Reader, node: int, path: str) -> bool:
         primary = graph_row(txn, node).primary
         before = self._tree(txn, primary).by_path() if primary else {}
         return path in changed_paths(before, self._tree(txn, node).by_path())
 
-    def _columns(self, txn: Reader) -> Columns:
+    def _columns(self, txn: Reader) -> "Columns":
         """The whole graph in memory, of this snapshot or later: 16 bytes a node, and brought up to date when asked."""
+        from dagstore.reach import Columns
+
         with self._loading:
             if self._held is None:
                 self._held = Columns()
@@ -158,7 +171,7 @@ class Tracing(Base):
             return self._held
 
 
-def _extend(columns: Columns, txn: Reader) -> None:
+def _extend(columns: "Columns", txn: Reader) -> None:
     """Load the nodes that the columns lack."""
     known = len(columns)
     if known >= count_nodes(txn):

@@ -91,6 +91,10 @@ class View:
     def count(self, table: str) -> int:
         return int(self._txn.stat(self._tables[table])["entries"])
 
+    def commit(self) -> int:
+        """The number of the commit that is seen."""
+        return int(self._txn.id())
+
 
 class Change(View):
     """A transaction that writes; its records and what it does to kept tables go to the log before it is committed."""

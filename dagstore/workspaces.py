@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PREFIX = b"work/"
 SEALED = b"sealed/"
+SEEN = b"seen/"
 POINTER = ".dag"
 
 _MODES = tuple(Mode)
@@ -57,9 +58,8 @@ def save_workspace(txn: Writer, workspace: Workspace) -> None:
         workspace.token,
         workspace.created,
     ]
-    cache = [[path, *one.stat, bytes(one.blob), int(one.mode)] for path, one in (workspace.cache or {}).items()]
     txn.put("state", PREFIX + key, pack(row))
-    txn.put("hints", PREFIX + key, pack(cache))
+    txn.put("hints", PREFIX + key, _pack_cache(workspace.cache or {}))
 
 
 def load_workspace(txn: Reader, id: str, *, path: str = "") -> Workspace:
@@ -95,6 +95,21 @@ def forget_workspace(txn: Writer, id: str) -> bool:
     txn.delete("state", SEALED + id.encode())
     txn.delete("hints", PREFIX + id.encode())
     return txn.delete("state", PREFIX + id.encode())
+
+
+def save_seen(txn: Writer, directory: str, began_ns: int, cache: "Mapping[str, Cached]") -> None:
+    """Remembers what a directory that is no workspace held in a snapshot that began then; may be lost."""
+    txn.put("hints", _seen(directory), began_ns.to_bytes(8, "big") + _pack_cache(cache))
+
+
+def load_seen(txn: Reader, directory: str) -> "tuple[int, dict[str, Cached]]":
+    """When the last recorded snapshot of a directory began, and what it held; (0, {}) if that is not known."""
+    raw = txn.get("hints", _seen(directory))
+    return (int.from_bytes(raw[:8], "big"), _cache(raw[8:])) if raw else (0, {})
+
+
+def _seen(directory: str) -> bytes:
+    return SEEN + BlobId.of(os.fsencode(directory))
 
 
 def write_pointer(directory: Path, store: Path, id: str) -> None:
@@ -135,6 +150,10 @@ def _workspace(txn: Reader, id: str, raw: bytes, path: str = "") -> Workspace:
     sealed = txn.get("state", SEALED + id.encode())
     node = NodeId(sealed) if sealed else None
     return Workspace(id, path or made_at, NodeId(parent), agent, why, token, created, node)
+
+
+def _pack_cache(cache: "Mapping[str, Cached]") -> bytes:
+    return pack([[path, *one.stat, bytes(one.blob), int(one.mode)] for path, one in cache.items()])
 
 
 def _cache(raw: bytes) -> "dict[str, Cached]":

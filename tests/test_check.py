@@ -667,6 +667,38 @@ def test_an_index_that_is_no_index_is_told_and_can_be_made_again(store):
         assert again.fsck("full").clean
 
 
+PAGES = """
+from dagstore.errors import DagError
+from dagstore.storage_lmdb import DATA, INDEX
+
+file = Path(root) / ".dag" / INDEX / DATA
+whole = file.read_bytes()
+for number in range(len(whole.rstrip(bytes(1))) // 4096 + 1):
+    with file.open("r+b") as opened:
+        opened.seek(4096 * number)
+        opened.write(bytes([int(sys.argv[2])]) * 4096)
+    try:
+        with dagstore.open(root) as store:
+            found = [(one.code, one.hint) for one in store.fsck(sys.argv[3]).findings]
+    except DagError as error:
+        found = [(type(error).__name__, error.hint)]
+    say(found[0] if found else "clean")
+    with file.open("r+b") as opened:
+        opened.write(whole)
+"""
+
+
+@pytest.mark.parametrize("byte", [0, 0xFF, 0x22])
+@pytest.mark.parametrize("depth", ["quick", "full"])
+def test_a_damaged_page_of_the_index_is_told_and_never_the_end_of_the_process(store, byte, depth):
+    """LMDB aborts at some of them; those of which nothing is told are free."""
+    store.close()
+    said = finish(start(PAGES, store.root, byte, depth))
+    told = [line for line in said if line != "clean"]
+    assert len(told) > 10
+    assert all("dag fsck --reindex" in line for line in told)
+
+
 # --- checks that end early ---
 
 
@@ -1002,18 +1034,53 @@ def test_a_log_that_was_cut_off_is_repaired_to_what_is_left(store, place):
     works(again)
 
 
-def test_a_damaged_end_of_the_log_is_kept_in_quarantine(store):
-    """Nothing behind it knows that it was durable, so it counts as a write that was cut off."""
+def test_only_what_is_damaged_at_the_end_of_the_log_is_lost(store):
+    """After a power cut it would count as a write that was cut off; but the index knows that it was not."""
     last = next(frame for frame in reversed(frames_of(store)) if frame.records)
-    names, whole = names_of_records(store), log_of(store).read_bytes()
+    names, whole = names_of_records(store), records(store)
     flip(log_of(store), 8 * last.offset + 200)
     bent = log_of(store).read_bytes()
     again, actions = repaired(store)
-    known = again.folder / "quarantine" / f"log-{last.offset}"
-    if again.fsck().left_out == 0:
-        assert known.read_bytes() == bent[last.offset : len(whole)]
-        assert names[last.first] in " ".join(actions)
+    assert (again.folder / "quarantine" / f"log-{last.offset}").read_bytes() == bent[last.offset : last.end]
+    lost = range(last.first, last.first + len(last.records))
+    outside = {one.record: one for one in again.fsck().quarantined}
+    assert {number for number, one in outside.items() if one.code == "lost"} == set(lost)
+    assert all(outside[number].what == names[number] for number in lost)
+    assert all(f"left out {names[number]}" in " ".join(actions) for number in lost)
+    assert again.fsck().objects == len(whole) - len(outside)
     works(again)
+
+
+def test_one_damaged_frame_of_a_long_transaction_leaves_the_others(store):
+    """The last one of all, so that no later frame speaks for it."""
+    with store._write() as txn:
+        for number in range(300):
+            add_blob(store, txn, f"content {number} {Random(number).randbytes(40).hex()}".encode())
+    frame = frames_of(store)[-2]
+    assert not frame.last
+    flip(log_of(store), 8 * frame.offset + 300)
+    before = len(records(store))
+    again, _ = repaired(store)
+    assert again.fsck().left_out == len(frame.records)
+    assert again.fsck().objects == before - len(frame.records)
+    works(again)
+
+
+def add_blob(store, txn, data):
+    store._objects.put(txn, BlobId, data)
+
+
+def test_an_index_is_not_given_up_for_a_log_that_is_damaged(store):
+    """It knows what was in the damaged bytes, and that the end of the log is no write that was cut off."""
+    last = frames_of(store)[-1]
+    flip(log_of(store), 8 * last.offset + 200)
+    with fresh(store) as again:
+        before = scans(again, (*DERIVED, *KEPT, "place", FRAMES))
+        with pytest.raises(Damaged, match=f"bytes {last.offset} to {last.end} of the log") as caught:
+            again.reindex()
+        assert "dag fsck --repair" in caught.value.hint
+        assert scans(again, (*DERIVED, *KEPT, "place", FRAMES)) == before
+        assert log_of(again).stat().st_size >= last.end
 
 
 def test_what_was_set_in_damaged_bytes_is_known_to_the_index(store):

@@ -8,7 +8,8 @@ import click
 from cli.app import App, verb
 from cli.options import Duration
 from cli.render import counted, line, progress, styled, table
-from dagstore.errors import DagError, Damaged, Refused
+from dagstore.errors import Damaged, Refused
+from dagstore.findings import REPAIR
 from dagstore.views import plain
 
 if TYPE_CHECKING:
@@ -59,22 +60,23 @@ def command(app: App, depth: str, resume: bool, seconds: float | None, reindex: 
 
 
 def _open(app: App, *, reindex: bool, repair: bool) -> "Store":
-    if reindex:
-        return app.store(stale=True)
+    """The store; with an index that was made again only if it does not open otherwise, since that knows more."""
     try:
         return app.store()
-    except (Damaged, Refused) as error:
-        if not repair or (isinstance(error, Refused) and error.code != "stale_index"):
+    except Damaged as error:
+        if not (reindex or repair):
             raise _explained(error) from None
-        return app.store(stale=True)
+    except Refused as error:
+        if not (reindex or repair) or error.code not in ("stale_index", "older_format"):
+            raise
+    return app.store(stale=True)
 
 
-def _explained(error: DagError) -> DagError:
+def _explained(error: Damaged) -> Damaged:
     """That the store does not open is what the check finds; its hint must not be to check the store."""
-    if isinstance(error, Damaged) and "fsck --re" not in error.hint:
-        hint = "restore a copy, or give up what is lost with `dag fsck --repair`"
-        return Damaged(f"the store cannot be opened: {error.message}", hint=hint)
-    return error
+    if "fsck --re" in error.hint:
+        return error
+    return Damaged(f"the store cannot be opened: {error.message}", hint=REPAIR)
 
 
 def _count(report: "Report") -> int:
@@ -86,7 +88,7 @@ def _hint(report: "Report") -> str:
     hints = {finding.hint for finding in report.findings}
     if len(hints) == 1:
         return hints.pop()
-    return "restore a copy, or give up what is lost with `dag fsck --repair`"
+    return REPAIR
 
 
 def _render(report: dict[str, Any]) -> None:

@@ -33,8 +33,8 @@ def install() -> None:
     sync = getattr(os, "fdatasync", os.fsync)
     for module in (logfile, presence):
         vars(module)["_sync"] = _watched(sync, "sync")
-    for name, what in (("fsync", "sync"), ("posix_fallocate", "reserve")):
-        setattr(os, name, _watched(getattr(os, name), what))
+    vars(logfile)["_fill"] = _watched(vars(logfile)["_fill"], "reserve")
+    os.fsync = _watched(os.fsync, "sync")
     os.open = _opening(os.open)
     os.pwrite = _writing(os.pwrite)
     os.replace = _around(os.replace, "blob rename")
