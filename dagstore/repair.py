@@ -25,7 +25,7 @@ from dagstore.logfile import LogFile
 from dagstore.names import PREFIX as NAME
 from dagstore.names import all_names
 from dagstore.pages import index_damage
-from dagstore.quarantine import LeftOut, give_up_bytes, leave_out, left_out, take_back
+from dagstore.quarantine import DAMAGE, PREFIX, LeftOut, give_up_bytes, leave_out, left_out, take_back
 from dagstore.records import FILE, read_record
 from dagstore.refs import SEED
 from dagstore.rows import count_nodes
@@ -104,7 +104,7 @@ class Repair:
                 lost = chain.from_iterable(range(one.first, one.following) for one in every)
                 names = lost_names(txn, list(islice(lost, _NAMED)))
                 names.update((one.record, one.what) for one in left_out(txn))
-                kept = {table: dict(txn.scan(table)) for table in KEPT if every}
+                kept = {table: _rows(txn, table) for table in KEPT if every}
                 return Known(damages, dropped, names, kept)
         except Damaged as error:
             return self._distrust(error.message)
@@ -152,7 +152,7 @@ class Repair:
         count = sum(_set_again(txn, table, rows) for table, rows in (known.kept or {}).items())
         if count:
             self.actions.append(
-                f"entered {count} settings again (names, claims, tickets, …), which the index still knew"
+                f"entered again what was set in damaged bytes (names, claims, tickets, …): {count} rows of the index"
             )
         take_back(txn)
         _give_up(txn, known.damages)
@@ -259,9 +259,14 @@ def _give_up(txn: Writer, damages: Iterable[Damage]) -> None:
         give_up_bytes(txn, damage.offset, damage.end)
 
 
+def _rows(txn: Reader, table: str) -> dict[bytes, bytes]:
+    """The rows of a table but for those that repairs write themselves."""
+    return {key: row for key, row in txn.scan(table) if not key.startswith((PREFIX, DAMAGE))}
+
+
 def _set_again(txn: Writer, table: str, rows: dict[bytes, bytes]) -> int:
     """Make a table what it was; how many rows that took."""
-    there = dict(txn.scan(table))
+    there = _rows(txn, table)
     for key in there.keys() - rows.keys():
         txn.delete(table, key)
     changed = {key: row for key, row in rows.items() if there.get(key) != row}
