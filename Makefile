@@ -49,7 +49,9 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# pygit2 is a reference to measure against, and nothing that is shipped needs it.
 bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pygit2
 	$(BIN)/python benchmarks/run.py
 
 demo: $(TORCH)

@@ -59,7 +59,10 @@ def _check_paths(paths: tuple[str, ...]) -> None:
 
 def changed_paths(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> list[str]:
     """The paths on which two trees differ, sorted."""
-    return sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
+    if old.keys() != new.keys():
+        return sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
+    pairs = ((path, entry, old[path]) for path, entry in new.items())
+    return sorted(path for path, one, other in pairs if one is not other and one != other)
 
 
 @dataclass(frozen=True, slots=True)

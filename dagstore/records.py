@@ -191,7 +191,7 @@ def tree_changes(old: Sequence[tuple[str, object]], new: Sequence[tuple[str, obj
             changes.append((at, REMOVED, 0))
             at += 1
         else:
-            if old[at] != new[to]:
+            if old[at][1] is not new[to][1] and old[at][1] != new[to][1]:
                 changes.append((at, REPLACED, to))
             at, to = at + 1, to + 1
     return changes
