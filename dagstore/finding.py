@@ -38,10 +38,6 @@ def enter(txn: Writer, id: Id, number: int) -> None:
     txn.put("id", _begin(id) + number.to_bytes(4, "big"), b"")
 
 
-def is_entered(txn: Reader, id: Id, number: int) -> bool:
-    return txn.get("id", _begin(id) + number.to_bytes(4, "big")) is not None
-
-
 def name_of(txn: Reader, kind: type[Id], number: int) -> Id:
     """The id of the object of a kind that `find` gives this number for."""
     return id_of(txn, record_of(txn, number) if kind is NodeId else number)
