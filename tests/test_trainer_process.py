@@ -325,15 +325,17 @@ def test_a_subreaper_finds_orphans_that_cleared_their_environment(tmp_path: Path
         argv = {script(tmp_path, child)!r}
         warm = subprocess.Popen(['sleep', '60'], start_new_session=True)
         for number in range(3):
-            ending = execute(Command(argv, Path('.'), {{}}, 20, 0, 100, f'{{number}}-{mark}'))
+            folder = Path(str(number))  # the command goes by what lies there
+            folder.mkdir()
+            ending = execute(Command(argv, folder, {{}}, 20, 0, 100, f'{{number}}-{mark}'))
             print(ending.exit_code, ending.strays >= 1)
         print(warm.poll())
         warm.kill()
         warm.wait()
         """
     assert driver(tmp_path, code) == "0 True\n" * 3 + "None\n"
-    assert pids(tmp_path)
-    assert all(not alive(pid) for pid in pids(tmp_path))
+    for number in range(3):
+        assert_dead(tmp_path / str(number), 1)
 
 
 @pytest.mark.skipif(not LINUX, reason="strays are found through /proc")
