@@ -119,9 +119,7 @@ class Sweep:
             orphans = [size for blobs in _lots(self._orphans()) for size in self._discard(blobs)]
             return _swept(stale, freed, orphans, self._evicted())
         finally:
-            _remove(self._trash)
-            with contextlib.suppress(OSError):
-                self._trash.parent.rmdir()
+            _remove(self._trash)  # and not the folder that it is in: another sweep may be about to use that
 
     def _orphans(self) -> list[BlobId]:
         """Blobs with a file that was not touched lately and that no record names."""
