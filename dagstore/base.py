@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagstore.chains import id_of
-from dagstore.errors import BadInput, NotFound
+from dagstore.errors import BadInput, Damaged, NotFound
 from dagstore.files import BlobFiles
 from dagstore.finding import enter, find
 from dagstore.ids import Id, NodeId
@@ -15,7 +15,7 @@ from dagstore.model import Node, Run, Tree, names_of
 from dagstore.objects import Objects
 from dagstore.ranking import Channel, default_channel
 from dagstore.refs import resolve
-from dagstore.rows import record_of
+from dagstore.rows import id_of_node, record_of
 from dagstore.shown import Rows
 from dagstore.storage import Reader, Storage, Writer
 
@@ -68,11 +68,14 @@ class Base:
         return resolve(txn, ref)
 
     def _id(self, txn: Reader, seq: int) -> NodeId:
-        return NodeId(id_of(txn, record_of(txn, seq)))
+        return id_of_node(txn, seq)
 
     def _tree(self, txn: Reader, seq: int) -> Tree:
         """The tree of a node."""
-        tree: Tree = self._objects.load(txn, graph_row(txn, seq).tree)
+        try:
+            tree: Tree = self._objects.load(txn, graph_row(txn, seq).tree)
+        except Damaged as error:
+            raise Damaged(f"node {self._id(txn, seq)} cannot be read: {error.message}", hint=error.hint) from error
         return tree
 
     def _charter(self, txn: Reader, seq: int) -> "Charter":

@@ -10,7 +10,7 @@ from dagstore.chains import id_of
 from dagstore.errors import Damaged
 from dagstore.ids import Id, NodeId
 from dagstore.records import KINDS, NUMBER, read_record
-from dagstore.rows import record_of
+from dagstore.rows import id_of_node
 from dagstore.storage import Reader, Writer, after
 
 BEGIN = 4
@@ -40,7 +40,7 @@ def enter(txn: Writer, id: Id, number: int) -> None:
 
 def name_of(txn: Reader, kind: type[Id], number: int) -> Id:
     """The id of the object of a kind that `find` gives this number for."""
-    return id_of(txn, record_of(txn, number) if kind is NodeId else number)
+    return id_of_node(txn, number) if kind is NodeId else id_of(txn, number)
 
 
 def kind_of(txn: Reader, record: int) -> type[Id]:

@@ -5,7 +5,7 @@ applicative random-access stack"), so that any ancestor on the line and the merg
 O(log depth). Functions take `row`, which returns a node's row; nothing here is recursive.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 
@@ -71,10 +71,3 @@ def merge_base(one: int, other: int, row: RowOf) -> int:
             return 0
         one, other = (a.jump, b.jump) if a.jump != b.jump else (a.primary, b.primary)
     return one
-
-
-def lineage(node: int, row: RowOf) -> Iterator[int]:
-    """`node` and its primary ancestors, nearest first."""
-    while node:
-        yield node
-        node = row(node).primary

@@ -19,7 +19,7 @@ from dagstore.records import NODE, read_record
 from dagstore.rows import append_row, count_nodes, pair, read_row
 from dagstore.storage import INDEXED, SETS, Reader, Writer, after
 
-VERSION = 2
+VERSION = 3
 VERSION_KEY = b"version"
 DERIVED = (*SETS, "graph", "rank")
 
@@ -160,7 +160,8 @@ def _add_node(txn: Writer, objects: Objects, record: int, node: Node) -> int:
     primary = _primary(txn, objects, tree, parents, row) if len(parents) > 1 else next(iter(parents), 0)
     first = first_with(txn, tree) or count_nodes(txn) + 1
     adopted = (one for one in parents if one != primary)
-    number = append_row(txn, make_row(primary, adopted, record, tree, first, row))
+    id: NodeId = id_of(txn, record)  # type: ignore[assignment]
+    number = append_row(txn, make_row(primary, adopted, record, tree, first, row), id)
     for parent in parents:
         txn.put("kids", pair(parent, number), b"")
     if first != number:

@@ -1,8 +1,8 @@
 """Rows of nodes: where the graph keeps what it knows of each, in chunks of fixed-size rows.
 
-Nodes are numbered 1, 2, … in the order of their records. A row is eight 32-bit words: the node's record, its tree's
-record, the first node with that tree, primary, jump, depth, generation, and how many parents it adopted; these stand in
-the set `also`.
+Nodes are numbered 1, 2, … in the order of their records. A row is eight 32-bit words and an id: the node's record, its
+tree's record, the first node with that tree, primary, jump, depth, generation, how many parents it adopted (these stand
+in the set `also`), and the node's own id.
 """
 
 import struct
@@ -11,14 +11,17 @@ from collections.abc import Iterable, Iterator
 
 from dagstore.errors import Damaged, Refused
 from dagstore.graph import Row
+from dagstore.ids import SIZE, NodeId
 from dagstore.storage import Reader, Writer
 
-CHUNK = 126
+CHUNK = 63
 """Rows a chunk: it then fills a page of LMDB (4096 bytes less its header)."""
-WORDS = 8
-PRIMARY = 3
-"""Words of a row, and which of them is the primary."""
+WORDS = 16
+"""How many words a row takes; the first eight are numbers, in the order of above."""
 _ROW = struct.Struct("<8I")
+_ID_AT = _ROW.size
+_BYTES = _ROW.size + SIZE
+_PRIMARY = struct.Struct("<12xI")
 _LIMIT = 1 << 32
 NODES = b"nodes"
 
@@ -40,31 +43,49 @@ def record_of(txn: Reader, number: int) -> int:
     return read_row(txn, number).record
 
 
-def append_row(txn: Writer, row: Row) -> int:
+def id_of_node(txn: Reader, number: int) -> NodeId:
+    """The id of a node; `Damaged` if there is no such node."""
+    chunk, at = _chunk_of(txn, number)
+    return NodeId(chunk[at + _ID_AT : at + _BYTES])
+
+
+def ids_of(txn: Reader, numbers: Iterable[int]) -> Iterator[NodeId]:
+    """The id of each node; quickest for nodes that lie near each other."""
+    low, high, chunk = 0, 0, b""
+    for number in numbers:
+        if not low <= number < high:
+            chunk, at = _chunk_of(txn, number)
+            low = number - at // _BYTES
+            high = low + len(chunk) // _BYTES
+        at = (number - low) * _BYTES
+        yield NodeId(chunk[at + _ID_AT : at + _BYTES])
+
+
+def line(txn: Reader, number: int) -> Iterator[int]:
+    """A node and its primary ancestors, nearest first."""
+    low, high, chunk = 0, 0, b""
+    while number:
+        yield number
+        if not low <= number < high:
+            chunk, at = _chunk_of(txn, number)
+            low = number - at // _BYTES
+            high = low + len(chunk) // _BYTES
+        (number,) = _PRIMARY.unpack_from(chunk, (number - low) * _BYTES)
+
+
+def append_row(txn: Writer, row: Row, id: NodeId) -> int:
     """Add the row of the next node; its number."""
     if row.record >= _LIMIT:
         raise Refused("the store is full: its index counts to 4,294,967,295 objects", hint="begin another store")
     number = count_nodes(txn) + 1
     key = _key((number - 1) // CHUNK)
-    line = row.primary, row.jump, row.depth, row.generation
-    packed = _ROW.pack(row.record, row.tree, row.first, *line, len(row.adopted))
+    links = row.primary, row.jump, row.depth, row.generation
+    packed = _ROW.pack(row.record, row.tree, row.first, *links, len(row.adopted)) + id
     txn.put("graph", key, (txn.get("graph", key) or b"") + packed)
     for parent in row.adopted:
         txn.put("also", pair(number, parent), b"")
     txn.put("place", NODES, number.to_bytes(8, "big"))
     return number
-
-
-def records_of(txn: Reader, numbers: Iterable[int]) -> Iterator[int]:
-    """The record of each node; quickest for nodes that lie near each other."""
-    at, records = -1, array("I")
-    for number in numbers:
-        chunk, slot = divmod(number - 1, CHUNK)
-        if chunk != at:
-            words = array("I")
-            words.frombytes(txn.get("graph", _key(chunk)) or b"")
-            at, records = chunk, words[::WORDS]
-        yield records[slot]
 
 
 def chunks(txn: Reader, number: int) -> "Iterator[tuple[int, array[int]]]":
@@ -81,12 +102,17 @@ def pair(one: int, other: int) -> bytes:
 
 
 def _read_row(txn: Reader, number: int) -> Row:
-    chunk = txn.get("graph", _key((number - 1) // CHUNK)) or b""
-    at = (number - 1) % CHUNK * _ROW.size
-    if number < 1 or at + _ROW.size > len(chunk):
-        raise Damaged(f"node number {number} has no place in the graph", hint="run `dag fsck --reindex`")
-    record, tree, first, primary, jump, depth, generation, adopted = _ROW.unpack_from(chunk, at)
+    record, tree, first, primary, jump, depth, generation, adopted = _ROW.unpack_from(*_chunk_of(txn, number))
     return Row(generation, depth, primary, jump, record, tree, first, _adopted(txn, number) if adopted else ())
+
+
+def _chunk_of(txn: Reader, number: int) -> tuple[bytes, int]:
+    """The chunk with the row of a node, and where in it that begins."""
+    chunk = txn.get("graph", _key((number - 1) // CHUNK)) if number > 0 else None
+    at = (number - 1) % CHUNK * _BYTES
+    if chunk is None or at + _BYTES > len(chunk):
+        raise Damaged(f"node number {number} has no place in the graph", hint="run `dag fsck --reindex`")
+    return chunk, at
 
 
 def adopted_from(txn: Reader, number: int) -> Iterator[tuple[int, int]]:

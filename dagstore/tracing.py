@@ -7,12 +7,12 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from dagstore.base import Base, Ref
-from dagstore.graph import Row, line_ancestor, lineage, merge_base
+from dagstore.graph import Row, line_ancestor, merge_base
 from dagstore.ids import NodeId
 from dagstore.index import children, graph_row, row_of, touching
 from dagstore.model import changed_paths
 from dagstore.nodes import Nodes, Numbers
-from dagstore.rows import WORDS, adopted_from, chunks, count_nodes, records_of
+from dagstore.rows import WORDS, adopted_from, chunks, count_nodes, ids_of, line
 from dagstore.shown import Rows
 from dagstore.storage import Reader
 
@@ -142,13 +142,13 @@ class Tracing(Base):
 
     def _read_ids(self, numbers: Iterable[int]) -> Iterator[NodeId]:
         with self._storage.read() as txn:
-            yield from [NodeId(txn.record(record)[1:33]) for record in records_of(txn, numbers)]
+            yield from list(ids_of(txn, numbers))
 
     def _line(self, node: int, txn: Reader) -> Iterator[int]:
         """`node` and its primary ancestors, from the columns if they are loaded."""
         held = self._held
         if held is None or node > len(held):
-            yield from lineage(node, row_of(txn))
+            yield from line(txn, node)
             return
         primary = held.primary
         while node:

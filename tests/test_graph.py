@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagstore.graph import line_ancestor, lineage, make_row, merge_base
+from dagstore.graph import line_ancestor, make_row, merge_base
 
 # node: [primary, adopted ...]
 DRAWN = {
@@ -72,11 +72,6 @@ def test_the_merge_base_is_where_primary_lines_part(row, one, other, base):
     assert merge_base(one, other, row) == merge_base(other, one, row) == base
 
 
-def test_a_lineage_follows_primary_parents(row):
-    assert list(lineage(8, row)) == [8, 6, 4, 2, 1]
-    assert list(lineage(12, row)) == [12, 11, 10]
-
-
 @st.composite
 def dags(draw):
     """Parent lists by node, a node's parents before it; several seeds, many adoptions."""
@@ -105,7 +100,6 @@ def test_every_answer_is_the_obvious_one(parents, data):
     one, other = data.draw(nodes), data.draw(nodes)
     assert row(one).generation == generation(one)
     assert row(one).depth == len(line(one)) - 1
-    assert tuple(lineage(one, row)) == line(one)
     assert merge_base(one, other, row) == next((node for node in line(one) if node in line(other)), 0)
     for depth in range(len(line(one)) + 2):
         expected = line(one)[len(line(one)) - 1 - depth] if depth < len(line(one)) else one
@@ -128,4 +122,3 @@ def test_chains_of_100_000_cost_few_steps_and_no_stack():
     assert merge_base(end, end + 4_999, row) == fork
     assert line_ancestor(end, 12_345, row) == 12_346
     assert looks < 400
-    assert sum(1 for _ in lineage(end, row)) == end
