@@ -143,7 +143,7 @@ class Adopting(Proposing):
         if plan.parents == (plan.onto,):
             node, known = plan.onto, True
         else:
-            parents = [plan.onto, *(id for id in plan.parents if id != plan.onto)]
+            parents = [find(txn, id) for id in (plan.onto, *(id for id in plan.parents if id != plan.onto))]
             note = (agent, why or _default_why(plan))
             made = self._record(txn, parents, plan.composition.tree, plan.composition.blobs, note)
             node, known = made.id, not made.new
@@ -173,7 +173,7 @@ class Adopting(Proposing):
         def read(blob: BlobId) -> bytes:
             return plan.composition.blobs.get(blob) or self._objects.read(txn, blob)
 
-        before = self._tree(txn, find(txn, plan.onto)).by_path()
+        before = self._tree(txn, find(txn, plan.onto)).by_path
         return Adopted(
             node=id,
             short=short(txn, id),
@@ -185,7 +185,7 @@ class Adopting(Proposing):
             decisions=plan.decisions,
             contradictions=tuple(decision for decision in plan.decisions if decision.contradiction),
             runs=runs,
-            diff=self._stat(before, plan.composition.tree.by_path(), read),
+            diff=self._stat(before, plan.composition.tree.by_path, read),
         )
 
 

@@ -78,10 +78,11 @@ class Base:
             raise Damaged(f"node {self._id(txn, seq)} cannot be read: {error.message}", hint=error.hint) from error
         return tree
 
-    def _charter(self, txn: Reader, seq: int) -> "Charter":
+    def _charter(self, txn: Reader, seq: int, tree: Tree | None = None) -> "Charter":
+        """The charter of a node; its tree may be given."""
         from dagstore.charter import CHARTER_PATH
 
-        entry = self._tree(txn, seq).by_path().get(CHARTER_PATH)
+        entry = (tree or self._tree(txn, seq)).by_path.get(CHARTER_PATH)
         if entry is None:
             raise NotFound(f"node {self._id(txn, seq)} has no {CHARTER_PATH}", hint="its tree is no project")
         charter = self._charters.get(entry.blob)

@@ -1,6 +1,6 @@
 """Many nodes in few transactions: the way in for imports, where one durable commit a node would be most of the time."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -21,13 +21,12 @@ class Recorder(Protocol):
 
     def _write(self) -> AbstractContextManager[Writer]: ...
     def _seq(self, txn: Writer, ref: Ref) -> int: ...
-    def _id(self, txn: Writer, seq: int) -> NodeId: ...
     def _tree(self, txn: Writer, seq: int) -> Tree: ...
     def _check_change(self, txn: Writer, parent: int, tree: Tree, *, unlock: bool) -> None: ...
     def _record(
         self,
         txn: Writer,
-        parents: Iterable[NodeId],
+        parents: Sequence[int],
         tree: Tree,
         contents: Mapping[BlobId, bytes],
         note: tuple[str, str] | None,
@@ -94,8 +93,7 @@ class Batch:
         tree = _changed(self._store._tree(txn, seqs[0]), blobs)
         for seq in seqs:
             self._store._check_change(txn, seq, tree, unlock=unlock)
-        ids = [self._store._id(txn, seq) for seq in seqs]
-        return self._store._record(txn, ids, tree, contents, note).id
+        return self._store._record(txn, seqs, tree, contents, note).id
 
     def finish(self, error: BaseException | None = None) -> None:
         """End the transaction: durably, or with nothing of it if there was an error."""
@@ -124,7 +122,7 @@ def batch(store: Recorder, size: int) -> Iterator[Batch]:
 
 
 def _changed(tree: Tree, changes: Mapping[str, BlobId | None]) -> Tree:
-    entries = tree.by_path()
+    entries = dict(tree.by_path)
     for path, blob in changes.items():
         if blob is None:
             if entries.pop(path, None) is None:

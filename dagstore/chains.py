@@ -1,6 +1,7 @@
 """From records to plain bytes: chains of deltas and splices, taken from the full version upwards, without recursion."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from dagstore.deltas import decompress, unsplice
 from dagstore.errors import Damaged
@@ -26,6 +27,15 @@ from dagstore.storage import Reader
 MAX_DEPTH = 32
 """Deltas that reading an object costs at most."""
 
+
+class Chain(NamedTuple):
+    """What a record stands on: `root` at its end (0: not known), deltas of `size` bytes in all, and how many."""
+
+    root: int
+    size: int
+    depth: int
+
+
 LoadFile = Callable[[Record, int], bytes]
 """The plain bytes, of that size, of a blob that is a file of its own."""
 
@@ -50,11 +60,21 @@ def plain(txn: Reader, number: int, load_file: LoadFile | None = None) -> bytes:
 
 def id_of(txn: Reader, number: int) -> Id:
     """The id of a record."""
-    known: Id | None = txn.memo.id(number)
+    memo = txn.memo
+    known: Id | None = memo.ids.get(number) or memo.older.ids.get(number)
     if known is None:
         record = read_record(txn.record(number), number)
-        known = record.id if record.id is not None else record.kind.of(plain(txn, number))
-        txn.memo.ids[number] = known
+        known = memo.ids[number] = record.id or record.kind.of(plain(txn, number))
+    return known
+
+
+def chain_of(txn: Reader, number: int) -> Chain:
+    """The chain that ends in a record that is neither node nor tree."""
+    memo = txn.memo
+    known: Chain | None = memo.chains.get(number) or memo.older.chains.get(number)
+    if known is None:
+        packed = packed_of(txn, number)
+        known = memo.chains[number] = Chain(0, packed.chain, packed.depth) if packed else Chain(number, 0, 0)
     return known
 
 

@@ -19,14 +19,15 @@ DIGITS = 2 * BEGIN
 
 def find(txn: Reader, id: Id) -> int:
     """The number of an object, or 0: of a node its own, of anything else that of its record."""
-    known = txn.memo.number(id)
-    if known is not None:
+    memo = txn.memo
+    known = memo.numbers.get(id) or memo.older.numbers.get(id)
+    if known:
         return known
     begin = _begin(id)
     key = txn.seek("id", begin)
     while key is not None and key.startswith(begin):
         if _id_behind(txn, type(id), key, str(id)) == id:
-            number = txn.memo.numbers[id] = int.from_bytes(key[1 + BEGIN :], "big")
+            number = memo.numbers[id] = int.from_bytes(key[1 + BEGIN :], "big")
             return number
         key = txn.seek("id", _next(key))
     return 0

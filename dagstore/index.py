@@ -5,11 +5,12 @@ Clearing the tables of `DERIVED` and calling `add` for every record again gives 
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
 
 from dagstore.chains import id_of
 from dagstore.errors import Damaged
 from dagstore.finding import enter, find
-from dagstore.graph import Row, RowOf, make_row
+from dagstore.graph import RowOf, make_row
 from dagstore.ids import BlobId, Id, NodeId
 from dagstore.model import Adoption, Node, Note, Protocol, Run, Status, Tree, changed_paths
 from dagstore.objects import Objects
@@ -91,16 +92,8 @@ def clear(txn: Writer) -> None:
 
 
 def row_of(txn: Reader) -> RowOf:
-    """A cached look-up of graph rows for the length of one transaction."""
-    cache: dict[int, Row] = {}
-
-    def look_up(node: int) -> Row:
-        row = cache.get(node)
-        if row is None:
-            row = cache[node] = read_row(txn, node)
-        return row
-
-    return look_up
+    """A look-up of graph rows."""
+    return partial(read_row, txn)
 
 
 def children(txn: Reader, node: int) -> Iterator[int]:
@@ -175,10 +168,11 @@ def _add_node(txn: Writer, objects: Objects, record: int, node: Node) -> int:
 def _add_paths(txn: Writer, objects: Objects, old: int, new: int, node: int) -> None:
     before: Tree = objects.load(txn, old) if old else Tree(())
     after_: Tree = objects.load(txn, new)
-    for path in changed_paths(before.by_path(), after_.by_path()):
+    for path in changed_paths(before.by_path, after_.by_path):
         txn.put("paths", _path_key(path) + node.to_bytes(4, "big"), b"")
 
 
+@lru_cache(maxsize=1 << 10)
 def _path_key(path: str) -> bytes:
     return BlobId.of(path.encode())[:PATH_BYTES]
 

@@ -99,7 +99,7 @@ class Looking(Tracing):
         """The bytes of one file of a node."""
         with self._storage.read() as txn:
             seq = self._seq(txn, ref)
-            entry = self._tree(txn, seq).by_path().get(path)
+            entry = self._tree(txn, seq).by_path.get(path)
             if entry is None:
                 raise NotFound(f"node {ref} has no file {path!r}", hint=f"`dag files {ref}` lists them")
             return self._objects.read(txn, entry.blob)
@@ -125,8 +125,8 @@ class Looking(Tracing):
         with self._storage.read() as txn:
             b = self._seq(txn, old if new is None else new)
             a = graph_row(txn, b).primary if new is None else self._seq(txn, old)
-            before = self._tree(txn, a).by_path() if a else {}
-            after = self._tree(txn, b).by_path()
+            before = self._tree(txn, a).by_path if a else {}
+            after = self._tree(txn, b).by_path
             files = (
                 self._file_diff(txn, path, before.get(path), after.get(path)) for path in changed_paths(before, after)
             )
@@ -265,8 +265,8 @@ class Looking(Tracing):
         return FileDiff(path, change, *count_changes(before, after), unified(before, after, path))
 
     def _diff_stat(self, txn: Reader, old: int, new: int) -> "DiffStat":
-        before = self._tree(txn, old).by_path() if old else {}
-        return self._stat(before, self._tree(txn, new).by_path(), lambda blob: self._objects.recall(txn, blob))
+        before = self._tree(txn, old).by_path if old else {}
+        return self._stat(before, self._tree(txn, new).by_path, lambda blob: self._objects.recall(txn, blob))
 
     def _stat(
         self, before: Mapping[str, Entry], after: Mapping[str, Entry], read: Callable[[BlobId], bytes]

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from operator import attrgetter
-from typing import Self
+from typing import NamedTuple, Self
 
 from dagstore.ids import BlobId, Id, NodeId, ProtocolId, TreeId
 from dagstore.paths import check_distinct, check_path
@@ -19,8 +19,7 @@ class Mode(IntEnum):
     LINK = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One path of a tree. A link's blob holds its target."""
 
     path: str
@@ -28,7 +27,7 @@ class Entry:
     blob: BlobId
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tree:
     """A manifest: entries in the order of their UTF-8 paths, each path once."""
 
@@ -45,7 +44,8 @@ class Tree:
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)
 
-    def by_path(self) -> dict[str, Entry]:
+    @cached_property
+    def by_path(self) -> Mapping[str, Entry]:
         return {entry.path: entry for entry in self.entries}
 
 
@@ -61,8 +61,7 @@ def changed_paths(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> list[st
     """The paths on which two trees differ, sorted."""
     if old.keys() != new.keys():
         return sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
-    pairs = ((path, entry, old[path]) for path, entry in new.items())
-    return sorted(path for path, one, other in pairs if one is not other and one != other)
+    return sorted([path for path, entry in new.items() if entry != old[path]])
 
 
 @dataclass(frozen=True, slots=True)

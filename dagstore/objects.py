@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from dagstore.chains import MAX_DEPTH, id_of, packed_of, plain, root_of
+from dagstore.chains import MAX_DEPTH, Chain, chain_of, id_of, plain, root_of
 from dagstore.codec import decode, encode
 from dagstore.deltas import compress, splice
 from dagstore.errors import Damaged, NotFound, Refused
@@ -94,6 +94,7 @@ class Objects:
         else:
             codec, rest = self._pack(txn, id, data, base, number)
         txn.log(write_record(kind, codec, id, rest))
+        txn.memo.ids[number] = id
         enter(txn, id, number)
         self._keep(id, data)
         return number, True
@@ -117,6 +118,7 @@ class Objects:
             return id, number, False
         number = txn.records() + 1
         txn.log(write_record(TreeId, TREE, id, self._pack_tree(txn, tree, len(data), base, number)))
+        txn.memo.ids[number] = id
         enter(txn, id, number)
         self.know(id, tree)
         return id, number, True
@@ -130,6 +132,7 @@ class Objects:
         number = txn.records() + 1
         parents = [self._record_there(txn, parent) for parent in node.parents]
         txn.log(write_record(NodeId, NODE, id, write_node(number, self._there(txn, node.tree), parents)))
+        txn.memo.ids[number] = id
         self.know(id, node)
         return id, number, True
 
@@ -168,7 +171,7 @@ class Objects:
         """The decoded object of a record; trees, protocols and the like are kept, since they can never change."""
         # By number only where that is for good: one from a transaction that was given up is given again.
         settled = number <= txn.settled()
-        value = self._decoded.get(number if settled else txn.memo.id(number) or 0)
+        value = self._decoded.get(number if settled else txn.memo.ids.get(number, 0))
         if value is None:
             record = read_record(txn.record(number), number)
             value = self._decoded.get(record.id) if record.id else None
@@ -181,7 +184,7 @@ class Objects:
     def _pack(self, txn: Reader, id: Id, data: bytes, base: int, number: int) -> tuple[int, bytes]:
         """The codec for the object that will be record `number`, and what follows its id."""
         size = len(data)
-        if base and (delta := self._delta(txn, data, base)):
+        if base and (delta := self._delta(txn, data, base, number)):
             return delta[0], write_packed(number, delta[1])
         packed = compress(data) if size >= WORTH_PACKING else data
         if isinstance(id, BlobId) and min(len(packed), size) > FILE_BYTES:
@@ -207,19 +210,21 @@ class Objects:
         number = self._there(txn, id)
         return record_of(txn, number) if isinstance(id, NodeId) else number
 
-    def _delta(self, txn: Reader, data: bytes, base: int) -> tuple[int, Packed] | None:
-        """What tells `data` from `base`, unless it or the chain below it would cost more than half of the plain bytes.
+    def _delta(self, txn: Reader, data: bytes, base: int, number: int) -> tuple[int, Packed] | None:
+        """What tells record `number` from `base`, unless the chain would then be over half of the plain bytes.
 
         Where the chain is at its longest, it begins anew from its full version.
         """
-        under = packed_of(txn, base)
-        if under is not None and under.depth >= MAX_DEPTH:
-            base, under = root_of(txn, base), None
+        under = chain_of(txn, base)
+        if under.depth >= MAX_DEPTH:
+            base = under.root or root_of(txn, base)
+            under = chain_of(txn, base)
         codec, payload = _difference(data, self._recalled(txn, base))
-        chain = len(payload) + (under.chain if under else 0)
-        if chain > len(data) // 2 or len(payload) > FILE_BYTES:
+        chain = Chain(under.root, under.size + len(payload), under.depth + 1)
+        if chain.size > len(data) // 2 or len(payload) > FILE_BYTES:
             return None
-        return codec, Packed(len(data), base, chain, (under.depth if under else 0) + 1, payload)
+        txn.memo.chains[number] = chain
+        return codec, Packed(len(data), base, chain.size, chain.depth, payload)
 
     def _recalled(self, txn: Reader, number: int) -> bytes:
         kept = self._kept.get(id_of(txn, number))
@@ -228,10 +233,11 @@ class Objects:
     def _pack_tree(self, txn: Reader, tree: Tree, size: int, base: int, number: int) -> bytes:
         """Changes to a whole tree where they are fewer than half of the entries, else the whole of it."""
         if base:
-            base = base_of_tree(read_record(txn.record(base), base).rest, base) or base
+            base = _whole_tree(txn, base)
             old: Tree = self.load(txn, base)
-            changes = tree_changes(_pairs(old), _pairs(tree))
+            changes = tree_changes(old.entries, tree.entries)
             if len(changes) <= len(tree.entries) // 2:
+                txn.memo.roots[number] = base
                 return write_changed_tree(number, size, base, (self._change(txn, tree, one) for one in changes))
         return write_tree(number, size, (self._item(txn, entry) for entry in tree))
 
@@ -307,8 +313,13 @@ def _difference(data: bytes, base: bytes) -> tuple[int, bytes]:
     return (SPLICE, spliced) if len(spliced) <= len(packed) else (DELTA, packed)
 
 
-def _pairs(tree: Tree) -> list[tuple[str, object]]:
-    return [(entry.path, entry) for entry in tree.entries]
+def _whole_tree(txn: Reader, number: int) -> int:
+    """The record of the whole tree that a tree changes; its own if it is a whole one."""
+    memo = txn.memo
+    known = memo.roots.get(number) or memo.older.roots.get(number)
+    if not known:
+        known = memo.roots[number] = base_of_tree(read_record(txn.record(number), number).rest, number) or number
+    return known
 
 
 def _name(record: Record, number: int) -> str:

@@ -12,8 +12,8 @@ def choose_primary(tree: Tree, parents: Mapping[NodeId, Tree], read: Callable[[B
 
     The distance sums, over differing paths, the symmetric difference of the multisets of lines (of bytes, if binary).
     """
-    new = tree.by_path()
-    return min(parents, key=lambda id: (tree_distance(parents[id].by_path(), new, read), id))
+    new = tree.by_path
+    return min(parents, key=lambda id: (tree_distance(parents[id].by_path, new, read), id))
 
 
 def tree_distance(old: Mapping[str, Entry], new: Mapping[str, Entry], read: Callable[[BlobId], bytes]) -> int:

@@ -1,7 +1,7 @@
 """How nodes come into a store: spawn a workspace, seal it, record a directory, say why."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -95,7 +95,7 @@ class Proposing(Looking):
             _check_charter(taken)
         note = (agent or workspace.agent, why or workspace.why)
         with self._write() as txn:
-            made = self._record(txn, [workspace.parent], taken.tree, taken.contents, note)
+            made = self._record(txn, [parent], taken.tree, taken.contents, note)
             before = mark_sealed(txn, workspace.id, made.id)
             if before:
                 raise self._sealed_before(workspace, before)
@@ -137,10 +137,9 @@ class Proposing(Looking):
             for seq in seqs:
                 self._check_change(txn, seq, taken.tree, unlock=unlock)
             _check_charter(taken)
-            ids = [self._id(txn, seq) for seq in seqs]
         with self._write() as writer:
             save_seen(writer, place, began, taken.cache)
-            made = self._record(writer, ids, taken.tree, taken.contents, (agent, why))
+            made = self._record(writer, seqs, taken.tree, taken.contents, (agent, why))
         return self._answer(made)
 
     def batch(self, size: int = BATCH) -> "AbstractContextManager[Batch]":
@@ -203,15 +202,15 @@ class Proposing(Looking):
         return snapshot(workspace.path, file_limit=limit, cache=workspace.cache, cached_at_ns=since)
 
     def _check_change(self, txn: Reader, parent: int, tree: Tree, *, unlock: bool) -> None:
-        before, after = self._tree(txn, parent).by_path(), tree.by_path()
-        changed = changed_paths(before, after)
+        before = self._tree(txn, parent)
+        changed = changed_paths(before.by_path, tree.by_path)
         if not changed:
             raise Refused(
                 f"nothing changed against {short(txn, self._id(txn, parent))}",
                 hint="edit something that is not ignored, then seal",
                 code="nothing_changed",
             )
-        charter = self._charter(txn, parent)
+        charter = self._charter(txn, parent, before)
         touched = [path for path in changed if charter.is_locked(path)]
         if touched and not unlock:
             raise Refused(
@@ -223,21 +222,19 @@ class Proposing(Looking):
     def _record(
         self,
         txn: Writer,
-        parents: Iterable[NodeId],
+        parents: Sequence[int],
         tree: Tree,
         contents: Mapping[BlobId, bytes],
         note: tuple[str, str] | None,
     ) -> Recorded:
         """Store blobs, tree, node and note, each after what it names; deltas against the first parent's files."""
-        parents = list(parents)
-        seq = find(txn, parents[0]) if parents else 0
-        base = self._tree(txn, seq).by_path() if seq else {}
+        base = self._tree(txn, parents[0]).by_path if parents else {}
         for entry in tree:
             old = base.get(entry.path)
             if old is None or old.blob != entry.blob:
                 self._put_blob(txn, entry.path, entry.blob, contents, find(txn, old.blob) if old else 0)
-        root, _, _ = self._objects.put_tree(txn, tree, graph_row(txn, seq).tree if seq else 0)
-        id, made, new = self._put_node(txn, Node.of(parents, root))
+        root, _, _ = self._objects.put_tree(txn, tree, graph_row(txn, parents[0]).tree if parents else 0)
+        id, made, new = self._put_node(txn, Node.of((self._id(txn, seq) for seq in parents), root))
         if note is not None:
             self._add_note(txn, id, note[0], HYPOTHESIS, note[1])
         return Recorded(made, id, new)
@@ -277,7 +274,7 @@ def _check_charter(taken: "Snapshot") -> None:
     """A tree without a charter that can be read could never be measured; one that was not read is the parent's."""
     from dagstore.charter import CHARTER_PATH
 
-    entry = taken.tree.by_path().get(CHARTER_PATH)
+    entry = taken.tree.by_path.get(CHARTER_PATH)
     if entry is None:
         raise Refused(f"{CHARTER_PATH} is gone", hint="restore it: a node without a charter cannot be measured")
     data = taken.contents.get(entry.blob)

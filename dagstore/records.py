@@ -19,7 +19,7 @@ its entries, `position << 2 | what`: REPLACED with `mode, back`; REMOVED with no
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dagstore.errors import Damaged
 from dagstore.ids import SIZE, AdoptionId, BlobId, Id, NodeId, NoteId, ProtocolId, RunId, TreeId
@@ -176,8 +176,10 @@ def read_refs(rest: bytes, number: int) -> tuple[int, list[tuple[int, int]], byt
     return size, cuts, rest[at:]
 
 
-def tree_changes(old: Sequence[tuple[str, object]], new: Sequence[tuple[str, object]]) -> list[tuple[int, int, int]]:
-    """How a list of (path, anything) becomes another: position in `old`, what, position in `new`.
+def tree_changes(
+    old: Sequence[tuple[str, Any, Any]], new: Sequence[tuple[str, Any, Any]]
+) -> list[tuple[int, int, int]]:
+    """How a list of tuples that begin with a path becomes another: position in `old`, what, position in `new`.
 
     Both are in the order of their UTF-8 paths, which is that of Python's strings.
     """
@@ -191,7 +193,7 @@ def tree_changes(old: Sequence[tuple[str, object]], new: Sequence[tuple[str, obj
             changes.append((at, REMOVED, 0))
             at += 1
         else:
-            if old[at][1] is not new[to][1] and old[at][1] != new[to][1]:
+            if old[at] != new[to]:
                 changes.append((at, REPLACED, to))
             at, to = at + 1, to + 1
     return changes

@@ -32,9 +32,10 @@ def count_nodes(txn: Reader) -> int:
 
 def read_row(txn: Reader, number: int) -> Row:
     """`Damaged` if there is no such node."""
-    known: Row | None = txn.memo.row(number)
+    memo = txn.memo
+    known: Row | None = memo.rows.get(number) or memo.older.rows.get(number)
     if known is None:
-        known = txn.memo.rows[number] = _read_row(txn, number)
+        known = memo.rows[number] = _read_row(txn, number)
     return known
 
 

@@ -57,46 +57,39 @@ WHERE = b"log"
 class Memo:
     """What was worked out of committed records, which holds for good; emptied whenever it grows large.
 
-    `numbers` by id, `ids` and `rows` by number. What a writer finds out stays in a memo of its own, above the shared
-    one, until it has committed.
+    `numbers` by id; `ids`, `chains`, `roots` and `rows` by number. What a writer finds out stays in a memo of its own
+    until it has committed; `older` is then the shared one, else the same. So what is known is `memo.x.get(key) or
+    memo.older.x.get(key)`, without a call since this is asked all the time.
     """
 
-    __slots__ = ("_below", "ids", "numbers", "rows")
-    LIMIT = 1 << 16
+    __slots__ = ("chains", "ids", "numbers", "older", "roots", "rows")
+    LIMIT = 1 << 15
 
-    def __init__(self, below: "Memo | None" = None) -> None:
-        self._below = below
+    def __init__(self, older: "Memo | None" = None) -> None:
+        self.older = older or self
         self.clear()
 
     def clear(self) -> None:
         self.numbers: dict[bytes, int] = {}
         self.ids: dict[int, Any] = {}
+        self.chains: dict[int, Any] = {}
+        self.roots: dict[int, int] = {}
         self.rows: dict[int, Any] = {}
-
-    def number(self, id: bytes) -> int | None:
-        found = self.numbers.get(id)
-        return self._below.numbers.get(id) if found is None and self._below else found
-
-    def id(self, record: int) -> Any:
-        found = self.ids.get(record)
-        return self._below.ids.get(record) if found is None and self._below else found
-
-    def row(self, node: int) -> Any:
-        found = self.rows.get(node)
-        return self._below.rows.get(node) if found is None and self._below else found
 
     def trim(self) -> None:
         """To be called now and then: keeps the memo small."""
-        if len(self.numbers) + len(self.ids) + len(self.rows) > self.LIMIT:
+        if max(len(self.numbers), len(self.ids), len(self.chains), len(self.roots), len(self.rows)) > self.LIMIT:
             self.clear()
 
     def settle(self) -> None:
         """The writer whose memo this is has committed."""
-        if self._below:
-            self._below.trim()
-            self._below.numbers.update(self.numbers)
-            self._below.ids.update(self.ids)
-            self._below.rows.update(self.rows)
+        older = self.older
+        older.trim()
+        older.numbers.update(self.numbers)
+        older.ids.update(self.ids)
+        older.chains.update(self.chains)
+        older.roots.update(self.roots)
+        older.rows.update(self.rows)
 
 
 class Reader(Protocol):

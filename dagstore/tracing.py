@@ -157,8 +157,8 @@ class Tracing(Base):
 
     def _touches(self, txn: Reader, node: int, path: str) -> bool:
         primary = graph_row(txn, node).primary
-        before = self._tree(txn, primary).by_path() if primary else {}
-        return path in changed_paths(before, self._tree(txn, node).by_path())
+        before = self._tree(txn, primary).by_path if primary else {}
+        return path in changed_paths(before, self._tree(txn, node).by_path)
 
     def _columns(self, txn: Reader) -> "Columns":
         """The whole graph in memory, of this snapshot or later: 16 bytes a node, and brought up to date when asked."""

@@ -14,6 +14,8 @@ from dagstore.storage import KEPT, SETS, WHERE, Memo, check_size
 
 FRAMES = "frames"
 """The table that says where in the log frames are: number of the first record -> offset."""
+SCATTERED = frozenset({"id", "metrics"})
+"""Sets whose keys come in no order."""
 BATCH = 1 << 14
 """Frames that are replayed in one transaction."""
 
@@ -127,7 +129,7 @@ class Change(View):
         if table in SETS:
             first, rest = _split(key)
             # What comes in order fills pages to the brim; the rest is put where it belongs.
-            if not self._txn.put(first, rest, db=self._tables[table], append=True):
+            if table in SCATTERED or not self._txn.put(first, rest, db=self._tables[table], append=True):
                 self._txn.put(first, rest, db=self._tables[table])
             return
         self._set(table, key, value)

@@ -581,7 +581,7 @@ def test_an_object_that_is_stored_twice_is_told(store):
 def test_what_a_node_needs_is_told_when_it_is_lost(store):
     """A blob is lost: the trees that have it are told, what builds on them is counted."""
     with store._storage.read() as txn:
-        blob = tree_of(store, "@seed").by_path()["model.py"].blob
+        blob = tree_of(store, "@seed").by_path["model.py"].blob
         number = find(txn, blob)
     damage(store, number)
     with fresh(store) as again:

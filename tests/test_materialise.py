@@ -65,7 +65,7 @@ def test_an_edit_right_after_is_seen_and_the_rest_is_not_read(tmp_path):
         (root / "b").write_bytes(b"B")
         taken = take(root, cache=cache, cached_at_ns=time.time_ns())
         assert taken.contents == {BlobId.of(b"B"): b"B"}
-        assert taken.tree.by_path()["b"].blob == BlobId.of(b"B")
+        assert taken.tree.by_path["b"].blob == BlobId.of(b"B")
 
 
 def test_a_replacement_of_the_same_size_and_date_is_seen(tmp_path):

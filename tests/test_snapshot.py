@@ -113,7 +113,7 @@ def test_modes_and_links(tmp_path):
     modes = {entry.path: entry.mode for entry in taken.tree}
     link, plain = Mode.LINK, Mode.FILE
     assert modes == {"plain": plain, "tool": Mode.EXECUTABLE, "sub/deep": plain, "sub/up": link, "folder": link}
-    assert taken.contents[taken.tree.by_path()["sub/up"].blob] == b"../plain"
+    assert taken.contents[taken.tree.by_path["sub/up"].blob] == b"../plain"
 
 
 def test_the_order_of_creation_does_not_matter(tmp_path):

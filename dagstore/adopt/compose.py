@@ -67,7 +67,7 @@ def compose(
     `read` answers with the content of any blob in the given trees; what it raises passes through. `preference`
     names nodes, best first, and is asked about contradictions only. `BadInput` if one id brings two changes.
     """
-    work = _Work(primary, tree.by_path(), read, Preference(preference))
+    work = _Work(primary, tree.by_path, read, Preference(preference))
     return work.composed(tree, _distinct(donors))
 
 
@@ -115,7 +115,7 @@ class _Work:
         wishes: dict[str, list[_Wish]] = {}
         decisions: list[Decision] = []
         for donor in donors:
-            base, tree = donor.base.by_path(), donor.tree.by_path()
+            base, tree = donor.base.by_path, donor.tree.by_path
             changed = [] if donor.base == donor.tree else changed_paths(base, tree)
             open_paths = [path for path in changed if tree.get(path) != self.here.get(path)]
             for path in open_paths:

@@ -54,7 +54,7 @@ def break_off(storage: Storage) -> None:
     with storage.write() as txn:
         number = txn.log(b"given up")
         txn.memo.numbers[b"given up"] = txn.memo.ids[number] = txn.memo.rows[number] = number
-        assert (txn.memo.number(b"given up"), txn.memo.id(number), txn.memo.row(number)) == (number,) * 3
+        assert (txn.memo.numbers[b"given up"], txn.memo.ids[number], txn.memo.rows[number]) == (number,) * 3
         txn.put("meta", b"more", b"")
         txn.put("facts", b"mor", b"")
         txn.clear("rank")
