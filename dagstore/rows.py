@@ -109,10 +109,14 @@ def _read_row(txn: Reader, number: int) -> Row:
 
 def _chunk_of(txn: Reader, number: int) -> tuple[bytes, int]:
     """The chunk with the row of a node, and where in it that begins."""
-    chunk = txn.get("graph", _key((number - 1) // CHUNK)) if number > 0 else None
-    at = (number - 1) % CHUNK * _BYTES
-    if chunk is None or at + _BYTES > len(chunk):
-        raise Damaged(f"node number {number} has no place in the graph", hint="run `dag fsck --reindex`")
+    which, slot = divmod(number - 1, CHUNK)
+    at, memo = slot * _BYTES, txn.memo
+    chunk = memo.chunks.get(which) or memo.older.chunks.get(which)
+    if chunk is None or at + _BYTES > len(chunk):  # rows may have been added to it
+        chunk = txn.get("graph", _key(which)) if number > 0 else None
+        if chunk is None or at + _BYTES > len(chunk):
+            raise Damaged(f"node number {number} has no place in the graph", hint="run `dag fsck --reindex`")
+        memo.add_chunk(which, chunk)
     return chunk, at
 
 

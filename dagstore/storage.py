@@ -57,13 +57,13 @@ WHERE = b"log"
 class Memo:
     """What was worked out of committed records, which holds for good; emptied whenever it grows large.
 
-    `numbers` by id; `ids`, `chains`, `roots` and `rows` by number. What a writer finds out stays in a memo of its own
-    until it has committed; `older` is then the shared one, else the same. So what is known is `memo.x.get(key) or
-    memo.older.x.get(key)`, without a call since this is asked all the time.
+    `numbers` by id; `ids`, `chains`, `roots`, `rows` and `chunks` of rows by number. What a writer finds out stays in a
+    memo of its own until it has committed; `older` is then the shared one, else the same. So what is known is
+    `memo.x.get(key) or memo.older.x.get(key)`, without a call since this is asked all the time.
     """
 
-    __slots__ = ("chains", "ids", "numbers", "older", "roots", "rows")
-    LIMIT = 1 << 15
+    __slots__ = ("chains", "chunks", "ids", "numbers", "older", "roots", "rows")
+    LIMIT, CHUNKS = 1 << 15, 1 << 9
 
     def __init__(self, older: "Memo | None" = None) -> None:
         self.older = older or self
@@ -74,7 +74,13 @@ class Memo:
         self.ids: dict[int, Any] = {}
         self.chains: dict[int, Any] = {}
         self.roots: dict[int, int] = {}
+        self.chunks: dict[int, bytes] = {}
         self.rows: dict[int, Any] = {}
+
+    def add_chunk(self, which: int, chunk: bytes) -> None:
+        if len(self.chunks) >= self.CHUNKS:
+            self.chunks = {}
+        self.chunks[which] = chunk
 
     def trim(self) -> None:
         """To be called now and then: keeps the memo small."""
@@ -89,6 +95,7 @@ class Memo:
         older.ids.update(self.ids)
         older.chains.update(self.chains)
         older.roots.update(self.roots)
+        older.chunks.update(self.chunks)
         older.rows.update(self.rows)
 
 
