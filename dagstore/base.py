@@ -75,8 +75,12 @@ class Base:
         try:
             tree: Tree = self._objects.load(txn, graph_row(txn, seq).tree)
         except Damaged as error:
-            raise Damaged(f"node {self._id(txn, seq)} cannot be read: {error.message}", hint=error.hint) from error
+            raise self._unreadable(txn, seq, error) from error
         return tree
+
+    def _unreadable(self, txn: Reader, seq: int, error: Damaged) -> Damaged:
+        """Damage of what belongs to a node as damage of the node."""
+        return Damaged(f"node {self._id(txn, seq)} cannot be read: {error.message}", hint=error.hint)
 
     def _charter(self, txn: Reader, seq: int, tree: Tree | None = None) -> "Charter":
         """The charter of a node; its tree may be given."""

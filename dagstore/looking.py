@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from dagstore.base import Ref
 from dagstore.chains import id_of
-from dagstore.errors import BadInput, NotFound
+from dagstore.errors import BadInput, Damaged, NotFound
 from dagstore.finding import find, newest, short
 from dagstore.frontier import Frontier, FrontierRow
 from dagstore.graph import Row
 from dagstore.ids import BlobId, NodeId, NoteId, RunId
 from dagstore.index import ADOPTION, NOTE, RUN, children, facts, graph_row
+from dagstore.manifests import file_in
 from dagstore.model import Adoption, Entry, Note, changed_paths
 from dagstore.names import all_names
 from dagstore.rank import Moments, Noise, interval
@@ -99,10 +100,13 @@ class Looking(Tracing):
         """The bytes of one file of a node."""
         with self._storage.read() as txn:
             seq = self._seq(txn, ref)
-            entry = self._tree(txn, seq).by_path.get(path)
-            if entry is None:
+            try:
+                blob = file_in(txn, graph_row(txn, seq).tree, path)
+            except Damaged as error:
+                raise self._unreadable(txn, seq, error) from error
+            if not blob:
                 raise NotFound(f"node {ref} has no file {path!r}", hint=f"`dag files {ref}` lists them")
-            return self._objects.read(txn, entry.blob)
+            return self._objects.get(txn, blob)
 
     def checkout(self, ref: Ref, directory: Path | str) -> int:
         """Write a node's files into an empty or new directory; how many. No workspace, no claim."""

@@ -3,7 +3,7 @@
 An object is stored after all that it names, so the order of records is a topological order.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -14,9 +14,9 @@ from dagstore.errors import Damaged, NotFound, Refused
 from dagstore.files import BlobFiles
 from dagstore.finding import enter, find
 from dagstore.ids import BlobId, Id, NodeId, TreeId
-from dagstore.model import Entry, Mode, Node, Tree
+from dagstore.manifests import build_tree, whole_tree
+from dagstore.model import Entry, Node, Tree
 from dagstore.records import (
-    ADDED,
     DELTA,
     FILE,
     NODE,
@@ -30,10 +30,8 @@ from dagstore.records import (
     Change,
     Packed,
     Record,
-    base_of_tree,
     read_node,
     read_record,
-    read_tree,
     tree_changes,
     varint,
     write_changed_tree,
@@ -138,16 +136,7 @@ class Objects:
 
     def get(self, txn: Reader, number: int) -> bytes:
         """The plain bytes of a record; `Damaged` unless they hash to its id."""
-        record = read_record(txn.record(number), number)
-        try:
-            data = self._unpack(txn, record, number)
-        except Damaged as error:
-            raise Damaged(f"{_name(record, number)}: {error.message}", hint=error.hint) from error
-        id = record.kind.of(data)
-        if record.id not in (None, id):
-            raise Damaged(f"{_name(record, number)} holds other bytes than its id says", hint="run `dag fsck --full`")
-        self._keep(id, data)
-        return data
+        return self._checked(txn, read_record(txn.record(number), number), number)[0]
 
     def read(self, txn: Reader, id: Id) -> bytes:
         """The plain bytes of the object with that id; `NotFound` if the store has none."""
@@ -176,7 +165,8 @@ class Objects:
             record = read_record(txn.record(number), number)
             value = self._decoded.get(record.id) if record.id else None
             if value is None:
-                value = decode(record.kind, self.get(txn, number))
+                data, value = self._checked(txn, record, number)
+                value = value or decode(record.kind, data)
             if settled or record.id:
                 self.know(number if settled else record.id or 0, value)
         return value
@@ -233,7 +223,7 @@ class Objects:
     def _pack_tree(self, txn: Reader, tree: Tree, size: int, base: int, number: int) -> bytes:
         """Changes to a whole tree where they are fewer than half of the entries, else the whole of it."""
         if base:
-            base = _whole_tree(txn, base)
+            base = whole_tree(txn, base)
             old: Tree = self.load(txn, base)
             changes = tree_changes(old.entries, tree.entries)
             if len(changes) <= len(tree.entries) // 2:
@@ -257,33 +247,24 @@ class Objects:
             raise Damaged(f"{id.kind} {id} is referred to but not in the store", hint="store it first")
         return number
 
-    def _unpack(self, txn: Reader, record: Record, number: int) -> bytes:
+    def _checked(self, txn: Reader, record: Record, number: int) -> tuple[bytes, object]:
+        """The plain bytes, and the object where that was at hand; `Damaged` unless they hash to the record's id."""
+        try:
+            value = self._build(txn, record, number)
+            data = encode(value) if value else plain(txn, number, partial(self._load_file, txn))
+        except Damaged as error:
+            raise Damaged(f"{_name(record, number)}: {error.message}", hint=error.hint) from error
+        id = record.kind.of(data)
+        if record.id not in (None, id):
+            raise Damaged(f"{_name(record, number)} holds other bytes than its id says", hint="run `dag fsck --full`")
+        self._keep(id, data)
+        return data, value
+
+    def _build(self, txn: Reader, record: Record, number: int) -> Node | Tree | None:
         if record.codec == NODE:
             tree, parents = read_node(record.rest, number)
-            return encode(Node.of((NodeId(id_of(txn, parent)) for parent in parents), TreeId(id_of(txn, tree))))
-        if record.codec == TREE:
-            return encode(self._build_tree(txn, record.rest, number))
-        return plain(txn, number, partial(self._load_file, txn))
-
-    def _build_tree(self, txn: Reader, rest: bytes, number: int) -> Tree:
-        _, base, changes = read_tree(rest, number)
-        if base and base_of_tree(read_record(txn.record(base), base).rest, base):
-            raise Damaged(f"its base, object number {base}, is not a whole tree", hint="run `dag fsck --full`")
-        old: Tree = self.load(txn, base) if base else Tree(())
-        try:
-            return Tree(tuple(self._entries(txn, old.entries, changes)))
-        except (IndexError, ValueError) as error:
-            raise Damaged(f"its entries make no tree: {error}", hint="run `dag fsck --full`") from None
-
-    def _entries(self, txn: Reader, old: tuple[Entry, ...], changes: Iterable[Change]) -> Iterator[Entry]:
-        at = 0
-        for position, what, item in changes:
-            yield from old[at:position]
-            at = position + (what != ADDED)
-            if item is not None:
-                path = item[0] if what == ADDED else old[position].path
-                yield Entry(path, Mode(item[1]), BlobId(id_of(txn, item[2])))
-        yield from old[at:]
+            return Node.of((NodeId(id_of(txn, parent)) for parent in parents), TreeId(id_of(txn, tree)))
+        return build_tree(txn, number, partial(self.load, txn)) if record.codec == TREE else None
 
     def _load_file(self, txn: Reader, record: Record, size: int) -> bytes:
         if not isinstance(record.id, BlobId):
@@ -311,15 +292,6 @@ def _difference(data: bytes, base: bytes) -> tuple[int, bytes]:
         return SPLICE, spliced
     packed = compress(data, base)
     return (SPLICE, spliced) if len(spliced) <= len(packed) else (DELTA, packed)
-
-
-def _whole_tree(txn: Reader, number: int) -> int:
-    """The record of the whole tree that a tree changes; its own if it is a whole one."""
-    memo = txn.memo
-    known = memo.roots.get(number) or memo.older.roots.get(number)
-    if not known:
-        known = memo.roots[number] = base_of_tree(read_record(txn.record(number), number).rest, number) or number
-    return known
 
 
 def _name(record: Record, number: int) -> str:

@@ -32,6 +32,8 @@ NAMED = frozenset({BlobId, TreeId, NodeId})
 
 RAW, ZSTD, DELTA, SPLICE, FILE, NODE, TREE, REFS, REFS_ZSTD = range(9)
 REPLACED, REMOVED, ADDED = range(3)
+_LONGEST = 10
+"""Bytes that a number takes at most."""
 
 Item = tuple[str, int, int]
 """path, mode, number of the blob's record."""
@@ -137,16 +139,17 @@ def read_tree(rest: bytes, number: int) -> tuple[int, int, list[Change]]:
     while at < len(rest):
         position, what = 0, ADDED
         if back:
-            (code,), at = varints(rest, 1, number, at)
+            code, at = _varint(rest, at, number)
             position, what = code >> 2, code & 3
         path = ""
         if what == ADDED:
-            (length,), at = varints(rest, 1, number, at)
+            length, at = _varint(rest, at, number)
             path, at = _text(rest, at, length, number), at + length
         if what == REMOVED:
             changes.append((position, what, None))
             continue
-        (mode, blob), at = varints(rest, 2, number, at)
+        mode, at = _varint(rest, at, number)
+        blob, at = _varint(rest, at, number)
         if not 0 < blob < number:
             raise _unreadable(number, "it names what does not exist")
         changes.append((position, what, (path, mode, number - blob)))
@@ -214,25 +217,31 @@ def varint(value: int) -> bytes:
 def varints(data: bytes, count: int, number: int, at: int = 0) -> tuple[list[int], int]:
     """So many numbers from `at` on, and where they end; `Damaged`, naming the record, if they do not."""
     found: list[int] = []
+    for _ in range(count):
+        value, at = _varint(data, at, number)
+        found.append(value)
+    return found, at
+
+
+def _varint(data: bytes, at: int, number: int) -> tuple[int, int]:
+    """The number at `at`, and where it ends."""
+    byte = data[at] if at < len(data) else 0x80
+    if byte < 0x80:  # as most are
+        return byte, at + 1
     value = shift = 0
-    for position in range(at, len(data)):
+    for position in range(at, min(len(data), at + _LONGEST)):
         byte = data[position]
         value |= (byte & 0x7F) << shift
         shift += 7
         if byte < 0x80:
-            found.append(value)
-            if len(found) == count:
-                return found, position + 1
-            value = shift = 0
-        elif shift > 63:
-            break
+            return value, position + 1
     raise _unreadable(number, "a number has no end")
 
 
 def _all_varints(data: bytes, number: int) -> Iterator[int]:
     at = 0
     while at < len(data):
-        (value,), at = varints(data, 1, number, at)
+        value, at = _varint(data, at, number)
         yield value
 
 
