@@ -40,6 +40,7 @@ _DAMAGE = (
     lmdb.VersionMismatchError,
 )
 """How LMDB says that a file is not what it should be; reading a damaged page may only say that the rest is no use."""
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO)
 
 
 class OpenReader(NamedTuple):
@@ -51,9 +52,10 @@ class OpenReader(NamedTuple):
 
 def open_environment(folder: Path, readonly: bool) -> lmdb.Environment:
     # Where the lock file cannot be written there is nobody to share it with: a read-only medium or a foreign copy.
-    lock = not readonly or os.access(folder / "lock.mdb", os.W_OK)
+    lock_file = f"{folder}/lock.mdb"
+    lock = not readonly or os.access(lock_file, os.W_OK)
     if lock:
-        _reserve(folder / "lock.mdb")
+        _reserve(lock_file)
     env = lmdb.open(
         str(folder),
         map_size=MAP_BYTES,
@@ -68,7 +70,7 @@ def open_environment(folder: Path, readonly: bool) -> lmdb.Environment:
         lib_version=ENGINE,
     )
     pages = env.info()["last_pgno"] + 1
-    if (folder / DATA).stat().st_size < pages * env.stat()["psize"]:  # reading what is not there would kill us
+    if os.stat(f"{folder}/{DATA}").st_size < pages * env.stat()["psize"]:  # reading what is not there would kill us
         env.close()
         raise Damaged(f"{folder / DATA} is cut off", hint="make it again with `dag fsck --reindex`")
     if lock:
@@ -76,7 +78,7 @@ def open_environment(folder: Path, readonly: bool) -> lmdb.Environment:
     return env
 
 
-def _reserve(file: Path) -> None:
+def _reserve(file: str) -> None:
     """Have the disk's word for LMDB's lock file, which is written through a map: without room that would kill us."""
     handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
@@ -133,15 +135,25 @@ def translated(folder: Path) -> Iterator[None]:
     """Errors of LMDB and the file system as ours, naming the folder."""
     try:
         yield
-    except _DAMAGE as error:
-        raise Damaged(
-            f"{folder / INDEX}: {error}", hint="make the index again from the log with `dag fsck --reindex`"
-        ) from error
-    except lmdb.BadValsizeError as error:
-        raise ValueError(f"{folder}: a key is empty or too long") from error
-    except lmdb.Error as error:
-        raise Unavailable(f"{folder}: {error}", hint="free some space or check permissions, then repeat") from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO):
-            raise Unavailable(f"{folder}: {error.strerror}", hint="free some space or check permissions") from error
+    except Exception as error:
+        raise_ours(folder, error)
         raise
+
+
+def raise_ours(folder: Path, error: BaseException) -> None:
+    """Raise our word for an error of LMDB or the file system; nothing happens if there is none."""
+    ours = _in_ours(folder, error)
+    if ours is not None:
+        raise ours from error
+
+
+def _in_ours(folder: Path, error: BaseException) -> Exception | None:
+    if isinstance(error, _DAMAGE):
+        return Damaged(f"{folder / INDEX}: {error}", hint="make the index again from the log with `dag fsck --reindex`")
+    if isinstance(error, lmdb.BadValsizeError):
+        return ValueError(f"{folder}: a key is empty or too long")
+    if isinstance(error, lmdb.Error):
+        return Unavailable(f"{folder}: {error}", hint="free some space or check permissions, then repeat")
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        return Unavailable(f"{folder}: {error.strerror}", hint="free some space or check permissions")
+    return None

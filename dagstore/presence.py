@@ -20,7 +20,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -65,15 +65,19 @@ def boot_id() -> str:
         return ""
 
 
+@cache
 def _namespace() -> str:
-    """The pid namespace of this process, unique among those that exist on this machine."""
+    """The pid namespace of this process, unique among those that exist on this machine. It stays in it for life."""
     try:
         return str(os.stat("/proc/self/ns/pid").st_ino)
     except OSError:
         return _NONE
 
 
-def _identity(index: Path) -> str:
+os.register_at_fork(after_in_child=_namespace.cache_clear)
+
+
+def _identity(index: Path | str) -> str:
     """Device, inode and generation: another file under the same name, and so any copy, has another identity."""
     try:
         handle = os.open(index, os.O_RDONLY | os.O_CLOEXEC)
@@ -105,7 +109,7 @@ class Presence:
 
     trusted: bool
 
-    def __init__(self, folder: Path, index: Path, *, readonly: bool) -> None:
+    def __init__(self, folder: Path, index: Path | str, *, readonly: bool) -> None:
         self._path = folder / NAME
         self._index = index
         self._readonly = readonly
@@ -117,7 +121,7 @@ class Presence:
         self.trusted = False
 
     @classmethod
-    def enter(cls, folder: Path, index: Path, *, readonly: bool) -> Self:
+    def enter(cls, folder: Path, index: Path | str, *, readonly: bool) -> Self:
         """Be present, and know whether the index file can be trusted. Waits while somebody makes the index again.
 
         If it is untrusted and not `readonly`, nobody else gets in before `settle` or `leave`. `Refused` (code
@@ -223,36 +227,39 @@ class Presence:
         """Get a lock that fits what the file says, or drop it where none is due."""
         line = None
         for attempt in range(_ROUNDS):
+            seen = None
             if not _alone(handle):
                 fcntl.flock(handle, fcntl.LOCK_SH)
-            elif self._begin(handle):
+            elif (seen := self._begin(handle)) is None:
                 return
             line = _read(handle)
             # That others are here was seen before; now the lock is ours as well, and the line is what they all go by.
-            if self._here == _place(line) and (self._sound(line) or (attempt and self._shares(line))):
+            sound = line == seen or self._sound(line)
+            if self._here == _place(line) and (sound or (attempt and self._shares(line))):
                 self.trusted = True
                 return
             fcntl.flock(handle, fcntl.LOCK_UN)
             time.sleep(_PAUSE)
         raise self._refusal(line)
 
-    def _begin(self, handle: int) -> bool:
-        """Decide while nobody else is here; whether that was all. If not, the lock is a shared one by now."""
+    def _begin(self, handle: int) -> _Line | None:
+        """Decide while nobody else is here; None if that was all. If not, the lock is a shared one by now."""
         line = _read(handle)
         self.trusted = self._sound(line)
-        if self.trusted and self._announce(handle, line or _BLANK):
+        ours = self._announce(handle, line or _BLANK) if self.trusted else None
+        if ours is not None:
             # The kernel may let somebody in between, so that the file must be read again.
             fcntl.flock(handle, fcntl.LOCK_SH)
-            return False
+            return ours
         if self._readonly:
             self._drop()
         else:
             # A half-made index must not pass for a good one, whatever the file said before.
             _write(handle, self._line(STALE))
-        return True
+        return None
 
-    def _announce(self, handle: int, line: _Line) -> bool:
-        """Say where we are; whether the file does. A reader that cannot must not hold others up by another's name."""
+    def _announce(self, handle: int, line: _Line) -> _Line | None:
+        """Say where we are; what the file then says. A reader that cannot must not hold others up by another's name."""
         ours = _Line(line.state, line.file, line.boot, *self._here)
         try:
             if ours != line:
@@ -260,8 +267,8 @@ class Presence:
         except OSError:
             if not self._readonly:
                 raise
-            return False
-        return True
+            return None
+        return ours
 
     def _sound(self, line: _Line | None) -> bool:
         """Whether the line lets somebody who is alone trust the index."""
@@ -352,7 +359,11 @@ def _alone(handle: int) -> bool:
 
 def _read(handle: int) -> _Line | None:
     """What the file says; None if it cannot be understood, be it that somebody is writing it."""
-    data = os.pread(handle, _LENGTH + 1, 0)
+    return _parse(os.pread(handle, _LENGTH + 1, 0))
+
+
+@lru_cache(maxsize=16)
+def _parse(data: bytes) -> _Line | None:
     if not data:
         return _BLANK
     words = data.decode("ascii", "replace").removeprefix(_MAGIC).split()

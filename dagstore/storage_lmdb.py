@@ -21,6 +21,7 @@ from dagstore.environment import (
     open_environment,
     open_tables,
     pages,
+    raise_ours,
     readers,
     translated,
 )
@@ -67,7 +68,7 @@ class _Shared:
         with ExitStack() as undo:
             self.log = LogFile(folder / LOG, create=create, readonly=readonly)
             undo.callback(self.log.close)
-            self.presence = Presence.enter(folder, folder / INDEX / DATA, readonly=readonly)
+            self.presence = Presence.enter(folder, f"{folder}/{INDEX}/{DATA}", readonly=readonly)
             undo.callback(self.presence.leave, _not_synced)
             if fresh:
                 self._distrust()
@@ -83,7 +84,7 @@ class _Shared:
 
     def _open_index(self, undo: ExitStack) -> None:
         trusted = self.presence.trusted
-        if not trusted or not (self.folder / INDEX).is_dir():
+        if not trusted or not os.path.isdir(f"{self.folder}/{INDEX}"):
             _begin_index(self.folder, readonly=self.readonly)
         if not trusted:
             _give_up_index(self.folder)
@@ -171,6 +172,31 @@ class _Shared:
                 self._room = used + SPARE
 
 
+class _Reading:
+    """A read transaction as a context, a class since there are so many."""
+
+    __slots__ = ("_shared", "_txn")
+
+    def __init__(self, shared: _Shared) -> None:
+        self._shared = shared
+
+    def __enter__(self) -> Reader:
+        try:
+            self._txn = self._shared.env.begin()
+        except Exception as error:
+            raise_ours(self._shared.folder, error)
+            raise
+        return View(self._shared, self._txn)
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if self._shared.pid == os.getpid():
+            self._txn.abort()
+        else:
+            _leak(self._txn)
+        if error is not None:
+            raise_ours(self._shared.folder, error)
+
+
 class LmdbStorage:
     """A store's folder; `create` makes it if it is missing.
 
@@ -182,18 +208,8 @@ class LmdbStorage:
         self._readonly = readonly
         self._key, self._shared = _acquire(folder, create=create, readonly=readonly, fresh=fresh)
 
-    @contextmanager
-    def read(self) -> Iterator[Reader]:
-        shared = self._usable()
-        with translated(self._folder):
-            txn = shared.env.begin()
-            try:
-                yield View(shared, txn)
-            finally:
-                if shared.pid == os.getpid():
-                    txn.abort()
-                else:
-                    _leak(txn)
+    def read(self) -> "_Reading":
+        return _Reading(self._usable())
 
     @contextmanager
     def write(self) -> Iterator[Writer]:
@@ -274,9 +290,10 @@ def _acquire(folder: Path, *, create: bool, readonly: bool, fresh: bool) -> tupl
     with _guard, translated(folder):
         if create:
             (folder / INDEX).mkdir(parents=True, exist_ok=True)
-        elif not (folder / LOG).is_file():
-            raise NotFound(f"no store at {folder}", hint="make one with `dag init`")
-        at = folder.stat()
+        try:
+            at = os.stat(folder)
+        except FileNotFoundError:
+            raise NotFound(f"no store at {folder}", hint="make one with `dag init`") from None
         key = (at.st_dev, at.st_ino)
         shared = _open.get(key)
         alike = shared is not None and (readonly or not shared.readonly) and not fresh

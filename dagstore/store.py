@@ -71,14 +71,13 @@ class Store(Adopting, Measuring, Keeping):
 
     def _catch_up(self, progress: "Progress | None", *, readonly: bool) -> None:
         """Index what is in the log and not in the indexes, which then are those of a machine that lost its power."""
-        with self._storage.read() as txn:
-            behind = indexed(txn) < txn.records()
-        if behind and readonly:
+        if readonly:
             raise Unavailable(
                 f"the indexes of {self.folder} are behind its log",
                 hint="open it once where it can be written",
                 code=BEHIND,
             )
+        behind = True
         while behind:
             with self._storage.write() as writer:
                 if not indexed(writer):
@@ -89,17 +88,20 @@ class Store(Adopting, Measuring, Keeping):
 def find_folder(start: Path | str = ".") -> Path:
     """The store folder that a directory belongs to: through its workspace pointer, or the nearest `.dag` above it."""
     here = Path(start).absolute()
-    if here.name == FOLDER and _is_store(here):
+    if here.name == FOLDER and _is_store(str(here)):
         return here
-    for directory in (here, *here.parents):
-        if (directory / FOLDER).is_file():
+    directory, below = str(here), ""
+    while directory != below:
+        folder = os.path.join(directory, FOLDER)
+        if _is_store(folder):
+            return Path(folder)
+        if os.path.isfile(folder):
             from dagstore.workspaces import read_pointer
 
-            pointer = read_pointer(directory)
+            pointer = read_pointer(Path(directory))
             if pointer is not None:
                 return pointer[0]
-        if _is_store(directory / FOLDER):
-            return directory / FOLDER
+        directory, below = os.path.dirname(directory), directory
     raise NotFound(f"{here} is not in a store", hint="make one with `dag init`")
 
 
@@ -120,13 +122,13 @@ def open_store(
     indexes they are made again from the log. Of either, `progress` tells (objects done, objects in all).
     """
     folder = find_folder(path)
-    if (folder / DATA).is_file():
+    if os.path.isfile(f"{folder}/{DATA}"):
         _leave_format_1(folder, stale=stale and not readonly, progress=progress, say=say)
     readonly = readonly or not _writable(folder)
     store = Store(folder, LmdbStorage(folder, readonly=readonly, fresh=stale), clock, entropy)
     try:
-        _check_format(store._storage, folder, stale=stale)
-        if not stale:
+        behind = _check_format(store._storage, folder, stale=stale)
+        if behind and not stale:
             store._catch_up(progress, readonly=readonly)
     except BaseException:
         store.close()
@@ -285,18 +287,19 @@ def _writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK) and os.access(folder / LOG, os.W_OK)
 
 
-def _is_store(folder: Path) -> bool:
+def _is_store(folder: str) -> bool:
     """Whether the folder holds a store, of this format or of format 1."""
-    return (folder / LOG).is_file() or (folder / DATA).is_file()
+    return os.path.isfile(f"{folder}/{LOG}") or os.path.isfile(f"{folder}/{DATA}")
 
 
-def _check_format(storage: Storage, folder: Path, *, stale: bool) -> None:
+def _check_format(storage: Storage, folder: Path, *, stale: bool) -> bool:
+    """Whether there are records that are not indexed; refuses what this version cannot read."""
     with storage.read() as txn:
         raw, version = txn.get("meta", b"format"), txn.get("place", VERSION_KEY)
-        empty, records = indexed(txn) == 0, txn.records()
+        done, records = indexed(txn), txn.records()
     if raw is None and records:
         if stale:
-            return
+            return True
         raise Damaged(
             f"the log of {folder} has lost its beginning, without which no node can be read",
             hint="restore a copy; if there is none, `dag fsck --repair`, then `dag init` records the project anew",
@@ -310,5 +313,6 @@ def _check_format(storage: Storage, folder: Path, *, stale: bool) -> None:
             hint="upgrade dagstore",
             code="newer_format",
         )
-    if not stale and not empty and version != str(INDEX_VERSION).encode():
+    if not stale and done and version != str(INDEX_VERSION).encode():
         raise Refused(f"{folder} has indexes of another version", hint="run `dag fsck --reindex`", code="stale_index")
+    return done < records
