@@ -32,8 +32,6 @@ NAMED = frozenset({BlobId, TreeId, NodeId})
 
 RAW, ZSTD, DELTA, SPLICE, FILE, NODE, TREE, REFS, REFS_ZSTD = range(9)
 REPLACED, REMOVED, ADDED = range(3)
-_LONGEST = 10
-"""Bytes that a number takes at most."""
 
 Item = tuple[str, int, int]
 """path, mode, number of the blob's record."""
@@ -217,25 +215,27 @@ def varint(value: int) -> bytes:
 def varints(data: bytes, count: int, number: int, at: int = 0) -> tuple[list[int], int]:
     """So many numbers from `at` on, and where they end; `Damaged`, naming the record, if they do not."""
     found: list[int] = []
-    for _ in range(count):
-        value, at = _varint(data, at, number)
-        found.append(value)
-    return found, at
-
-
-def _varint(data: bytes, at: int, number: int) -> tuple[int, int]:
-    """The number at `at`, and where it ends."""
-    byte = data[at] if at < len(data) else 0x80
-    if byte < 0x80:  # as most are
-        return byte, at + 1
     value = shift = 0
-    for position in range(at, min(len(data), at + _LONGEST)):
+    for position in range(at, len(data)):
         byte = data[position]
         value |= (byte & 0x7F) << shift
         shift += 7
         if byte < 0x80:
-            return value, position + 1
+            found.append(value)
+            if len(found) == count:
+                return found, position + 1
+            value = shift = 0
+        elif shift > 63:
+            break
     raise _unreadable(number, "a number has no end")
+
+
+def _varint(data: bytes, at: int, number: int) -> tuple[int, int]:
+    """The number at `at`, and where it ends."""
+    if at < len(data) and data[at] < 0x80:  # as most are
+        return data[at], at + 1
+    (value,), at = varints(data, 1, number, at)
+    return value, at
 
 
 def _all_varints(data: bytes, number: int) -> Iterator[int]:
