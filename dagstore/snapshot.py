@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from dagstore.errors import BadInput, NotFound, Unavailable
 from dagstore.globs import MAX_IGNORE_BYTES, parse_ignore, verdict
@@ -32,8 +33,7 @@ _RACY_NS = 20_000_000
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
-@dataclass(frozen=True, slots=True)
-class Cached:
+class Cached(NamedTuple):
     """What a path held when it had this stat."""
 
     stat: Stat
@@ -41,8 +41,7 @@ class Cached:
     mode: Mode
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """A directory's tree. `contents` holds what was read; what an unchanged stat vouched for is not in it."""
 
     tree: Tree
