@@ -193,7 +193,7 @@ def _slim(decision: Decision) -> Decision:
     """Whole files are left out of the record: the trees of their origins hold them."""
     if decision.region != "*":
         return decision
-    return replace(decision, sides=tuple(Side(side.origins, b"") for side in decision.sides))
+    return decision._replace(sides=tuple(Side(side.origins, b"") for side in decision.sides))
 
 
 def _default_why(plan: Plan) -> str:

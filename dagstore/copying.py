@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,7 +114,7 @@ def explain(txn: Reader, writer: Writer, missing: Iterable[BlobId]) -> list[Blob
         if stone is None:
             lost.append(blob)
         else:
-            bury(writer, replace(stone, run=stone.run if stone.run <= writer.records() else 0))
+            bury(writer, stone._replace(run=stone.run if stone.run <= writer.records() else 0))
     return lost
 
 

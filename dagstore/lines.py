@@ -8,13 +8,12 @@ that occur once in both versions, which bounds the time at the price of coarser 
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 EXACT = 4_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Hunk:
+class Hunk(NamedTuple):
     """`new_lines` in place of `old[start:end]`; `start == end` is an insertion."""
 
     start: int

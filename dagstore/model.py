@@ -64,8 +64,7 @@ def changed_paths(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> list[st
     return sorted([path for path, entry in new.items() if entry != old[path]])
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One experiment: a set of parents (sorted, each once) and a tree."""
 
     parents: tuple[NodeId, ...]
@@ -131,8 +130,7 @@ class Run:
     artifacts: Mapping[str, BlobId] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """Who said what about a node. `kind` is `hypothesis`, `remark` or `verdict`; `time` in ms since the epoch."""
 
     node: NodeId
@@ -142,8 +140,7 @@ class Note:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(NamedTuple):
     """What some parents wanted in a contested region: the bytes they would have put there.
 
     A store keeps no bytes for a whole file (region `*`); the trees of the origins hold it.
@@ -153,8 +150,7 @@ class Side:
     text: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """How one region of an adoption was decided.
 
     `region` is `*` (the whole file), `NAME` (an assignment) or `L<first>-<last>` (lines of the primary's file).
@@ -171,8 +167,7 @@ class Decision:
     contradiction: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Adoption:
+class Adoption(NamedTuple):
     """How an adopted node was composed. Provenance only: the node's tree is authoritative."""
 
     node: NodeId

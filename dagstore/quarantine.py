@@ -6,7 +6,7 @@ number and the same id.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dagstore.codec import pack, unpack
 from dagstore.storage import Reader, Writer, after
@@ -17,8 +17,7 @@ TWICE = "twice"
 """The code of a record whose object is in an earlier one as well, so that whatever refers to it is whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOut:
+class LeftOut(NamedTuple):
     """`what` names the object of a record as far as it is known; `code` and `reason` say why it was left out."""
 
     record: int

@@ -6,7 +6,7 @@ Moments follow Welford (1962), "Note on a method for calculating corrected sums 
 import math
 import struct
 import sys
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dagstore.model import Direction
 
@@ -15,8 +15,7 @@ Z90 = 1.6448536269514722
 """Half-width of a 90 % normal interval, in standard errors."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moments:
+class Moments(NamedTuple):
     """How many numbers, their mean, and the sum of squared deviations from it (at most `MAX`: always finite)."""
 
     n: int = 0
@@ -31,8 +30,7 @@ class Moments:
         return Moments(n, mean, min(MAX, self.squares + shift * (value - mean)))
 
 
-@dataclass(frozen=True, slots=True)
-class Noise:
+class Noise(NamedTuple):
     """Run-to-run noise pooled over repeated measurements; `sd` is None until something was repeated.
 
     `n` counts the runs of configurations that were measured more than once.
@@ -42,8 +40,7 @@ class Noise:
     n: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pool:
+class Pool(NamedTuple):
     """What the noise is computed from: runs and groups of repeated configurations, and their squared deviations."""
 
     runs: int = 0

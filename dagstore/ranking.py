@@ -20,7 +20,7 @@ A channel's noise and order change in the transaction that records the run: a re
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from dagstore.codec import pack, unpack
 from dagstore.ids import BlobId, ProtocolId
@@ -29,8 +29,7 @@ from dagstore.rank import Moments, Pool, score_key, score_value
 from dagstore.storage import Reader, Writer, after
 
 
-@dataclass(frozen=True, slots=True)
-class Channel:
+class Channel(NamedTuple):
     """One column of comparable numbers."""
 
     number: int
@@ -62,7 +61,7 @@ def add_run(txn: Writer, run: Run, node: int, protocol: Protocol, only: Callable
         txn.delete("rank", _score(channel, old.mean, node))
     txn.put("rank", _score(channel, new.mean, node), b"")
     txn.put("rank", row, pack([new.n, new.mean, new.squares]))
-    _save(txn, replace(channel, runs=channel.runs + 1, pool=channel.pool.replace(old, new)))
+    _save(txn, channel._replace(runs=channel.runs + 1, pool=channel.pool.replace(old, new)))
     txn.put("rank", b"l", number)
     before = only(channel) if old.n == 1 else {}
     for name in sorted(run.metrics.keys() - {protocol.metric}):

@@ -4,7 +4,7 @@ The record of the blob stays, and so do the runs that name it; storing the same 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dagstore.chains import id_of
 from dagstore.codec import pack, unpack
@@ -15,8 +15,7 @@ from dagstore.storage import Reader, Writer, after
 PREFIX = b"gone/"
 
 
-@dataclass(frozen=True, slots=True)
-class Tombstone:
+class Tombstone(NamedTuple):
     """`blob` had `size` bytes, `stored` on disk, and was removed at `time` (ms since the epoch) by `reason`.
 
     It was the artifact `name` of the run in the record `run` (0: unknown).

@@ -89,7 +89,7 @@ class Bench:
                     engine = "lines"
                 elif edit in taken_apart:
                     engine = self.primary.syntax.rung
-                settled = replace(settled, decision=replace(settled.decision, engine=engine))
+                settled = replace(settled, decision=settled.decision._replace(engine=engine))
             yield settled
 
     def _settle(self, group: Sequence[Edit]) -> _Settled:
