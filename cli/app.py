@@ -1,16 +1,15 @@
 """What every verb shares: where it works, how it answers (text or one JSON document), and the options for that."""
 
 import functools
-import gc
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from cli.collector import paused
 from dagstore.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class App:
     def store(self, *, readonly: bool = False, stale: bool = False) -> "Store":
         """The store that the directory belongs to, opened at the first call and closed with the command."""
         if self._store is None:
-            with importing():
+            with paused():
                 from dagstore.store import open_store
 
             try:
@@ -64,7 +63,7 @@ class App:
         if self.as_json:
             import json
 
-            from dagstore.views import plain
+            from dagstore.shown import plain
 
             click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
         else:
@@ -118,18 +117,6 @@ def common(function: F) -> F:
     ):
         function = option(function)
     return function
-
-
-@contextmanager
-def importing() -> Iterator[None]:
-    """For imports: they make many objects and no garbage, and a tenth of our start went into looking for some."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def is_terminal() -> bool:

@@ -5,11 +5,14 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-import click
+from cli.collector import paused
 
-from cli.app import common, importing
-from dagstore.errors import BadInput, ClaimLost, DagError, Damaged, NotFound, Refused, Unavailable
-from dagstore.printable import printable
+with paused():
+    import click
+
+    from cli.app import common
+    from dagstore.errors import BadInput, ClaimLost, DagError, Damaged, NotFound, Refused, Unavailable
+    from dagstore.printable import printable
 
 VERBS = {
     "Begin": ("init", "spawn", "seal", "adopt"),
@@ -61,7 +64,7 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        with importing():
+        with paused():
             command: click.Command = importlib.import_module(f"cli.commands.{cmd_name}").command
         return command
 

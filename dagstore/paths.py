@@ -1,8 +1,8 @@
 """Which paths a tree may hold: relative, NFC, inside the tree, and distinct on every file system."""
 
 import re
-import unicodedata
 from collections.abc import Iterable
+from typing import Literal
 
 from dagstore.errors import BadInput
 
@@ -31,7 +31,7 @@ def _problem(path: str) -> str:
         (_UNSAFE.search(path) is not None, "holds a backslash or a control character"),
         (any(part in ("", ".", "..") for part in parts), "leaves the tree or is not in its shortest form"),
         (any(part.lower() in RESERVED for part in parts), "uses a name that is reserved (.dag, .git)"),
-        (not path.isascii() and unicodedata.normalize("NFC", path) != path, "is not in Unicode form NFC"),
+        (not path.isascii() and _normal("NFC", path) != path, "is not in Unicode form NFC"),
     )
     return next((problem for broken, problem in rules if broken), "")
 
@@ -40,7 +40,13 @@ def fold(path: str) -> str:
     """The form under which a case- or form-insensitive file system would confuse paths."""
     if path.isascii():
         return path.lower()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
+    return _normal("NFC", _normal("NFD", path).casefold())
+
+
+def _normal(form: Literal["NFC", "NFD"], path: str) -> str:
+    import unicodedata  # few paths need it
+
+    return unicodedata.normalize(form, path)
 
 
 def check_distinct(paths: Iterable[str]) -> None:

@@ -11,6 +11,8 @@ def printable(text: str) -> str:
     Kept are line ends, tabs and what Unicode calls printable; escaped are control characters, terminal sequences,
     bidirectional overrides, invisible and unassigned characters.
     """
+    if text.isprintable():
+        return str(text)
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
