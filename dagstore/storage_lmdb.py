@@ -34,7 +34,7 @@ from dagstore.transactions import BATCH, Change, View, replay, where
 
 BEHIND = "index_behind"
 """Code of an error that goes away once the store is opened where it can be written."""
-KEPT_RECORDS = 1 << 14
+KEPT_RECORDS, KEPT_FRAMES = 1 << 14, 1 << 8
 MARGIN, SPARE = 64 << 10, 256 << 10
 """Bytes that the index file has behind its last page: at least, and when it has just got more. A hole."""
 
@@ -63,6 +63,8 @@ class _Shared:
         self.pid = os.getpid()
         self.users = 1
         self.recent: dict[int, bytes] = {}
+        self.last: Frame | None = None
+        self._frames: dict[int, Frame] = {}
         self.memo = Memo()
         self._room = 0
         with ExitStack() as undo:
@@ -124,12 +126,18 @@ class _Shared:
             self._quiet = False
 
     def read_frame(self, offset: int) -> Frame:
-        """A frame, whose records are then at hand."""
-        frame = read_frame(self.log.read, offset)
-        self.keep(frame.first, frame.records)
+        """A frame, which is then at hand."""
+        frame = self._frames.get(offset)
+        if frame is None:
+            frame = read_frame(self.log.read, offset)
+            if len(self._frames) >= KEPT_FRAMES:
+                self._frames = {}
+            self._frames[offset] = frame
+        self.last = frame
         return frame
 
     def keep(self, first: int, records: Sequence[bytes]) -> None:
+        """Have records that were just written at hand."""
         if len(self.recent) > KEPT_RECORDS:
             self.recent = {}
         self.recent.update(enumerate(records, start=first))

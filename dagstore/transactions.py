@@ -25,6 +25,7 @@ class Shared(Protocol):
 
     tables: dict[str, Any]
     recent: dict[int, bytes]
+    last: Frame | None
     memo: Memo
     log: LogFile
 
@@ -48,13 +49,19 @@ class View:
         return self._load(number) if found is None else found
 
     def _load(self, number: int) -> bytes:
+        frame = self._shared.last  # records that are read together lie together
+        if frame is None or not 0 <= number - frame.first < len(frame.records):
+            frame = self._frame_with(number)
+        return frame.records[number - frame.first]
+
+    def _frame_with(self, number: int) -> Frame:
         with self._txn.cursor(db=self._tables[FRAMES]) as cursor:
             there = cursor.prev() if cursor.set_range(_number(number + 1)) else cursor.last()
             offset = int.from_bytes(cursor.value(), "big") if there else None
         if offset is not None:
             frame = self._shared.read_frame(offset)
             if 0 <= number - frame.first < len(frame.records):
-                return frame.records[number - frame.first]
+                return frame
         raise Damaged(f"object number {number} is missing", hint="run `dag fsck --full`")
 
     def records(self) -> int:
