@@ -79,3 +79,10 @@ def test_a_wheel_holds_exactly_the_four_packages(tmp_path):
     assert {name for name in names if name.endswith(".py")} == sources
     entry = zipfile.ZipFile(wheel).read(f"{info}/entry_points.txt").decode()
     assert "dag = cli.main:main" in entry
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_the_command_line_leaves_the_search_for_garbage_as_it_was(is_on):
+    code = f"import gc; {'gc.enable' if is_on else 'gc.disable'}(); import cli.main; print(gc.isenabled())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{is_on}\n"
