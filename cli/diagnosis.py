@@ -13,12 +13,11 @@ from cli.filesystem import kind_of, lacks
 from cli.render import size
 from dagstore import Charter, DagError, NotFound, Store
 from dagstore.presence import boot_id
+from dagstore.stats import LONG
 from dagstore.store import find_folder
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 _LITTLE, _TOO_LITTLE = 2e9, 1e8
-_LATE = 100
-"""Commits after which a reader is told of: a question takes none or a few."""
 _LISTED = 5
 _ASK_TORCH = "import importlib.util as u; print(u.find_spec('torch') is not None)"
 
@@ -102,7 +101,7 @@ def _log(store: Store) -> Finding:
 
 def _readers(store: Store) -> Finding:
     readers = store.readers()
-    late = [reader for reader in readers if reader.behind >= _LATE]
+    late = [reader for reader in readers if reader.behind >= LONG]
     if not late:
         return Finding("readers", OK, f"{len(readers)} just now, none of them for long")
     told = ", ".join(f"process {reader.pid} is {reader.behind} commits behind" for reader in late[:_LISTED])

@@ -24,8 +24,8 @@ from dagstore.tombstones import tombstones
 from dagstore.walking import Progress, lots, records_in
 from dagstore.workspaces import all_workspaces
 
-LONG = 1000
-"""Commits after which a reader is a long one: until it ends, pages that it might read cannot be used again."""
+LONG = 100
+"""Commits after which a reader is a long one; a question takes a few. Until it ends, what it may read is kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -332,7 +332,7 @@ def test_plain_bytes_are_those_that_are_hashed(store):
 
 def test_a_reader_that_many_commits_passed_by_is_a_long_one(store):
     with store._storage.read():
-        for number in range(1001):
+        for number in range(101):
             with store._storage.write() as txn:
                 txn.put("hints", b"a hint", number.to_bytes(8, "big"))
         assert store.stats().long_readers == 1
