@@ -71,7 +71,10 @@ def line(txn: Reader, number: int) -> Iterator[int]:
             chunk, at = _chunk_of(txn, number)
             low = number - at // _BYTES
             high = low + len(chunk) // _BYTES
-        (number,) = _PRIMARY.unpack_from(chunk, (number - low) * _BYTES)
+        child = number
+        (number,) = _PRIMARY.unpack_from(chunk, (child - low) * _BYTES)
+        if number >= child:
+            raise Damaged(f"node number {child} has a younger parent", hint="run `dag fsck --reindex`")
 
 
 def append_row(txn: Writer, row: Row, id: NodeId) -> int:
