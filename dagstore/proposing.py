@@ -100,7 +100,7 @@ class Proposing(Looking):
             if before:
                 raise self._sealed_before(workspace, before)
             drop_claim(txn, workspace.token)
-        return self._answer(made)
+        return self._answer(made, taken.tree)
 
     def peek(self, path: Path | str) -> tuple[NodeId, bool]:
         """The node that sealing the workspace would give, and whether these files are known; nothing is recorded.
@@ -140,7 +140,7 @@ class Proposing(Looking):
         with self._write() as writer:
             save_seen(writer, place, began, taken.cache)
             made = self._record(writer, seqs, taken.tree, taken.contents, (agent, why))
-        return self._answer(made)
+        return self._answer(made, taken.tree)
 
     def batch(self, size: int = BATCH) -> "AbstractContextManager[Batch]":
         """A context in which many nodes are recorded, `size` of them in one durable transaction."""
@@ -250,24 +250,22 @@ class Proposing(Looking):
         note = Note(node, clean(author), self._now(), kind, clean(text))
         return self._put(txn, note, encode(note), NoteId)[0]
 
-    def _answer(self, made: Recorded) -> "Sealed":
+    def _answer(self, made: Recorded, tree: Tree) -> "Sealed":
         """What there is to say of a node that was recorded; after the writer's turn, for which others wait."""
-        with self._storage.read() as txn:
-            return self._sealed(txn, made)
-
-    def _sealed(self, txn: Reader, made: Recorded) -> "Sealed":
         from dagstore.views import Sealed
 
-        row = graph_row(txn, made.seq)
-        return Sealed(
-            node=made.id,
-            short=short(txn, made.id),
-            primary=self._id(txn, row.primary) if row.primary else None,
-            adopted=self._ids(txn, row.adopted),
-            known=not made.new,
-            runs=self._runs_of(txn, made.seq),
-            diff=self._diff_stat(txn, row.primary, made.seq),
-        )
+        with self._storage.read() as txn:
+            row = graph_row(txn, made.seq)
+            before = self._tree(txn, row.primary).by_path if row.primary else {}
+            return Sealed(
+                node=made.id,
+                short=short(txn, made.id),
+                primary=self._id(txn, row.primary) if row.primary else None,
+                adopted=self._ids(txn, row.adopted),
+                known=not made.new,
+                runs=self._runs_of(txn, made.seq),
+                diff=self._stat(before, tree.by_path, lambda blob: self._objects.recall(txn, blob)),
+            )
 
 
 def _check_charter(taken: "Snapshot") -> None:

@@ -25,6 +25,8 @@ SEEN = b"seen/"
 POINTER = ".dag"
 
 _MODES = tuple(Mode)
+_at_hand: "dict[bytes, Mapping[str, Cached]]" = {}
+"""The stat cache that was packed last: whoever records the same directory again asks for that one."""
 _read_json = json.JSONDecoder().raw_decode
 # More than the longest path takes in JSON, where a byte may become six characters.
 _POINTER_BYTES = 1 << 15
@@ -102,7 +104,7 @@ def save_seen(txn: Writer, directory: str, began_ns: int, cache: "Mapping[str, C
     txn.put("hints", _seen(directory), began_ns.to_bytes(8, "big") + _pack_cache(cache))
 
 
-def load_seen(txn: Reader, directory: str) -> "tuple[int, dict[str, Cached]]":
+def load_seen(txn: Reader, directory: str) -> "tuple[int, Mapping[str, Cached]]":
     """When the last recorded snapshot of a directory began, and what it held; (0, {}) if that is not known."""
     raw = txn.get("hints", _seen(directory))
     return (int.from_bytes(raw[:8], "big"), _cache(raw[8:])) if raw else (0, {})
@@ -153,12 +155,18 @@ def _workspace(txn: Reader, id: str, raw: bytes, path: str = "") -> Workspace:
 
 
 def _pack_cache(cache: "Mapping[str, Cached]") -> bytes:
-    return pack([[path, *one.stat, bytes(one.blob), int(one.mode)] for path, one in cache.items()])
+    raw = pack([[path, *one.stat, bytes(one.blob), int(one.mode)] for path, one in cache.items()])
+    _at_hand.clear()
+    _at_hand[raw] = cache
+    return raw
 
 
-def _cache(raw: bytes) -> "dict[str, Cached]":
+def _cache(raw: bytes) -> "Mapping[str, Cached]":
     from dagstore.snapshot import Cached
 
+    known = _at_hand.get(raw)
+    if known is not None:
+        return known
     return {
         name: Cached((size, mtime, ctime, inode, bits), BlobId(blob), _MODES[mode])
         for name, size, mtime, ctime, inode, bits, blob, mode in unpack(raw)
