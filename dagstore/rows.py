@@ -52,14 +52,15 @@ def id_of_node(txn: Reader, number: int) -> NodeId:
 
 def ids_of(txn: Reader, numbers: Iterable[int]) -> Iterator[NodeId]:
     """The id of each node; quickest for nodes that lie near each other."""
-    low, high, chunk = 0, 0, b""
+    last, chunk = -1, b""
     for number in numbers:
-        if not low <= number < high:
-            chunk, at = _chunk_of(txn, number)
-            low = number - at // _BYTES
-            high = low + len(chunk) // _BYTES
-        at = (number - low) * _BYTES
-        yield NodeId(chunk[at + _ID_AT : at + _BYTES])
+        which, slot = divmod(number - 1, CHUNK)
+        if which != last:
+            last, chunk = which, txn.get("graph", _key(which)) or b""
+        id = chunk[slot * _BYTES + _ID_AT : (slot + 1) * _BYTES]
+        if not id:
+            raise _no_place(number)
+        yield NodeId(id)
 
 
 def line(txn: Reader, number: int) -> Iterator[int]:
@@ -118,9 +119,13 @@ def _chunk_of(txn: Reader, number: int) -> tuple[bytes, int]:
     if chunk is None or at + _BYTES > len(chunk):  # rows may have been added to it
         chunk = txn.get("graph", _key(which)) if number > 0 else None
         if chunk is None or at + _BYTES > len(chunk):
-            raise Damaged(f"node number {number} has no place in the graph", hint="run `dag fsck --reindex`")
+            raise _no_place(number)
         memo.add_chunk(which, chunk)
     return chunk, at
+
+
+def _no_place(number: int) -> Damaged:
+    return Damaged(f"node number {number} has no place in the graph", hint="run `dag fsck --reindex`")
 
 
 def adopted_from(txn: Reader, number: int) -> Iterator[tuple[int, int]]:
