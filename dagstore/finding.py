@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dagstore.chains import id_of
 from dagstore.errors import Damaged
 from dagstore.ids import Id, NodeId
-from dagstore.records import NUMBER, read_record
+from dagstore.records import KINDS, NUMBER, read_record
 from dagstore.rows import id_of_node
 from dagstore.storage import Reader, Writer, after
 
@@ -69,16 +69,15 @@ def with_prefix(txn: Reader, kind: type[Id], digits: str, limit: int) -> list[Id
     return sorted(found)
 
 
-def short(txn: Reader, id: Id) -> str:
-    """The shortest prefix of at least 8 digits that names only this object of its kind."""
-    begin, number, text = _begin(id), find(txn, id), str(id)
+def short(txn: Reader, id: Id, least: int = DIGITS) -> str:
+    """The shortest prefix of at least `least` digits that names only this object of its kind."""
+    begin, number = _begin(id), find(txn, id)
     own = begin + number.to_bytes(4, "big")
     behind = txn.seek("id", _next(own))
-    before = next((key for key, _ in txn.scan("id", begin, own, reverse=True)), None)
-    # Only ids that share all of `begin` need more digits than the least.
-    near = [key for key in (behind, before) if key is not None and key.startswith(begin)]
-    shared = max((_shared_digits(text, str(_id_behind(txn, type(id), key, text))) for key in near), default=0)
-    return text[: max(DIGITS, shared + 1)]
+    before = next((key for key, _ in txn.scan("id", begin[:1] + b"\0", own, reverse=True)), None)
+    text = str(id)
+    shared = max(_shared_with(txn, text, own, key) for key in (behind, before))
+    return text[: max(least, shared + 1)]
 
 
 def _id_behind(txn: Reader, kind: type[Id], key: bytes, name: str) -> Id:
@@ -89,8 +88,14 @@ def _id_behind(txn: Reader, kind: type[Id], key: bytes, name: str) -> Id:
         raise Damaged(f"{kind.kind} {name} cannot be read: {error.message}", hint=error.hint) from error
 
 
-def _shared_digits(one: str, other: str) -> int:
-    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+def _shared_with(txn: Reader, text: str, own: bytes, key: bytes | None) -> int:
+    """How many digits an id shares with the one of another entry of the set."""
+    if key is None or key[0] != own[0]:
+        return 0
+    digits = key[1 : 1 + BEGIN].hex()
+    if text.startswith(digits):
+        digits = str(name_of(txn, KINDS[key[0]], int.from_bytes(key[1 + BEGIN :], "big")))
+    return next((at for at, (a, b) in enumerate(zip(text, digits, strict=False)) if a != b), len(digits))
 
 
 def _begin(id: Id) -> bytes:
