@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     import pandas
 
 T = TypeVar("T")
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911  one line a type
     """The same value made of dicts, lists, texts and numbers, as JSON wants it."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, Id):
         return str(value)
     if isinstance(value, Enum):
