@@ -1,6 +1,6 @@
 """Python's search for garbage, which imports do without: they make many objects, and all of them stay.
 
-A tenth of the time that a command takes to start went into looking.
+Looking took 3 of the 57 ms of `dag frontier`.
 """
 
 import gc

@@ -268,10 +268,6 @@ class Looking(Tracing):
         )
         return FileDiff(path, change, *count_changes(before, after), unified(before, after, path))
 
-    def _diff_stat(self, txn: Reader, old: int, new: int) -> "DiffStat":
-        before = self._tree(txn, old).by_path if old else {}
-        return self._stat(before, self._tree(txn, new).by_path, lambda blob: self._objects.recall(txn, blob))
-
     def _stat(
         self, before: Mapping[str, Entry], after: Mapping[str, Entry], read: Callable[[BlobId], bytes]
     ) -> "DiffStat":

@@ -20,7 +20,7 @@ def whole_tree(txn: Reader, number: int) -> int:
 
 
 def file_in(txn: Reader, number: int, path: str) -> int:
-    """The record of the blob at `path` in the tree of a record, or 0; without reading the names of the others."""
+    """The record of the blob at `path` in the tree of a record, or 0; without looking for the ids of the others."""
     base, changes = _changes(txn, number)
     old = _whole(txn, base) if base else []
     for position, what, item in changes:

@@ -116,14 +116,6 @@ class Members:
         low, high = min(ranks[0], ranks[-1]), max(ranks[0], ranks[-1])
         return list(islice(self._ascend(self._at(low)), high - low + 1))[:: ranks.step]
 
-    def page(self, after: int, limit: int) -> list[int]:
-        """The first members above the number `after`, at most `limit`; the last of them leads to the next page."""
-        return list(islice(self._ascend(after + 1), limit))
-
-    def page_back(self, before: int, limit: int) -> list[int]:
-        """The last members below the number `before`, at most `limit` and descending."""
-        return list(islice(self._descend(min(before, len(self._flags))), limit))
-
     def __and__(self, other: "Members") -> "Members":
         size = min(len(self._flags), len(other._flags))
         return Members((self._number(size) & other._number(size)).to_bytes(size, "little"))

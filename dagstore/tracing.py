@@ -140,20 +140,18 @@ class Tracing(Base):
         with self._storage.read() as txn:
             return Rows(self._view(txn, number) for number in numbers)
 
-    def _read_ids(self, numbers: Iterable[int]) -> Iterator[NodeId]:
+    def _read_ids(self, numbers: Iterable[int]) -> list[NodeId]:
         with self._storage.read() as txn:
-            yield from list(ids_of(txn, numbers))
+            return list(ids_of(txn, numbers))
 
     def _line(self, node: int, txn: Reader) -> Iterator[int]:
         """`node` and its primary ancestors, from the columns if they are loaded."""
         held = self._held
         if held is None or node > len(held):
-            yield from line(txn, node)
-            return
-        primary = held.primary
-        while node:
-            yield node
-            node = primary[node]
+            return line(txn, node)
+        from dagstore.reach import lineage
+
+        return lineage(held, node)
 
     def _touches(self, txn: Reader, node: int, path: str) -> bool:
         primary = graph_row(txn, node).primary

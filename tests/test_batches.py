@@ -71,6 +71,15 @@ def test_a_line_is_named_from_both_ends(store):
     assert store.merge_base(line[-1], line[70]) == line[70]
 
 
+def test_looking_at_ids_keeps_no_old_state_alive(store):
+    with store.batch() as batch:
+        line = [batch.record(["@seed"], {"train.py": b"%d" % number}) for number in range(20)]
+    ids = store.nodes(after="@seed").ids()
+    assert next(ids) == line[0]
+    assert store.readers() == []
+    assert list(ids) == line[1:]
+
+
 def test_what_is_refused_leaves_the_batch_as_it_was(store):
     with store.batch() as batch:
         one = batch.record(["@seed"], {"train.py": b"one"})
