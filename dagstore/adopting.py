@@ -11,7 +11,7 @@ from dagstore.finding import find, short
 from dagstore.graph import merge_base
 from dagstore.ids import AdoptionId, BlobId, NodeId, TreeId
 from dagstore.index import ADOPTION, facts, first_with, graph_row, row_of
-from dagstore.model import Adoption, Decision, Node, Side, Tree
+from dagstore.model import Adoption, Decision, Node, Side, Tree, changes
 from dagstore.proposing import Proposing, clean
 from dagstore.ranking import moments_of
 from dagstore.shown import Rows
@@ -173,7 +173,7 @@ class Adopting(Proposing):
         def read(blob: BlobId) -> bytes:
             return plan.composition.blobs.get(blob) or self._objects.read(txn, blob)
 
-        before = self._tree(txn, find(txn, plan.onto)).by_path
+        before = self._tree(txn, find(txn, plan.onto))
         return Adopted(
             node=id,
             short=short(txn, id),
@@ -185,7 +185,7 @@ class Adopting(Proposing):
             decisions=plan.decisions,
             contradictions=tuple(decision for decision in plan.decisions if decision.contradiction),
             runs=runs,
-            diff=self._stat(before, plan.composition.tree.by_path, read),
+            diff=self._stat(changes(before, plan.composition.tree), read),
         )
 
 

@@ -1,6 +1,6 @@
 """The tables of a store built again beside it, from its log alone, to be compared with its own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 from dagstore.index import DERIVED
@@ -58,6 +58,9 @@ class Overlay:
 
     def clear(self, table: str) -> None:
         self._above.clear(table)
+
+    def meanwhile(self, work: Callable[[], None]) -> None:
+        self._above.meanwhile(work)
 
     def _of(self, table: str) -> Reader:
         return self._below if table in KEPT else self._above

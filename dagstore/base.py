@@ -13,6 +13,7 @@ from dagstore.ids import Id, NodeId
 from dagstore.index import RUN, add, catch_up, facts, graph_row, indexed, set_indexed
 from dagstore.model import Node, Run, Tree, names_of
 from dagstore.objects import Objects
+from dagstore.paths import CHARTER_PATH
 from dagstore.ranking import Channel, default_channel
 from dagstore.refs import resolve
 from dagstore.rows import id_of_node, record_of
@@ -84,9 +85,7 @@ class Base:
 
     def _charter(self, txn: Reader, seq: int, tree: Tree | None = None) -> "Charter":
         """The charter of a node; its tree may be given."""
-        from dagstore.charter import CHARTER_PATH
-
-        entry = (tree or self._tree(txn, seq)).by_path.get(CHARTER_PATH)
+        entry = (tree or self._tree(txn, seq)).get(CHARTER_PATH)
         if entry is None:
             raise NotFound(f"node {self._id(txn, seq)} has no {CHARTER_PATH}", hint="its tree is no project")
         charter = self._charters.get(entry.blob)
@@ -94,16 +93,18 @@ class Base:
             charter = self._charters[entry.blob] = charter_of(self._objects.read(txn, entry.blob))
         return charter
 
-    def _put(self, txn: Writer, value: object, data: bytes, kind: type[Id], base: int = 0) -> tuple[int, bool]:
+    def _put(
+        self, txn: Writer, value: object, data: bytes, kind: type[Id], base: int = 0, *, new: bool = False
+    ) -> tuple[int, bool]:
         """Store and index one encoded object that is neither tree nor node; its number and whether it is new."""
-        number, new = self._objects.put(txn, kind, data, base, names_of(value))
+        number, new = self._objects.put(txn, kind, data, base, names_of(value), new=new)
         if new:
             add(txn, self._objects, number, value)
         return number, new
 
-    def _put_node(self, txn: Writer, node: Node) -> tuple[NodeId, int, bool]:
+    def _put_node(self, txn: Writer, node: Node, *, new: bool = False) -> tuple[NodeId, int, bool]:
         """Store and index a node; its id, its number and whether it is new."""
-        id, number, new = self._objects.put_node(txn, node)
+        id, number, new = self._objects.put_node(txn, node, new=new)
         if new:
             number = add(txn, self._objects, number, node)
             enter(txn, id, number)
@@ -150,7 +151,7 @@ class Base:
 
 def charter_of(data: bytes) -> "Charter":
     """The charter in the bytes of a `dag.toml`."""
-    from dagstore.charter import CHARTER_PATH, parse_charter
+    from dagstore.charter import parse_charter
 
     try:
         return parse_charter(data.decode())

@@ -22,7 +22,9 @@ class Recorder(Protocol):
     def _write(self) -> AbstractContextManager[Writer]: ...
     def _seq(self, txn: Writer, ref: Ref) -> int: ...
     def _tree(self, txn: Writer, seq: int) -> Tree: ...
-    def _check_change(self, txn: Writer, parent: int, tree: Tree, *, unlock: bool) -> None: ...
+    def _check_change(
+        self, txn: Writer, parent: int, tree: Tree, contents: Mapping[BlobId, bytes], *, unlock: bool
+    ) -> None: ...
     def _record(
         self,
         txn: Writer,
@@ -92,7 +94,7 @@ class Batch:
         }
         tree = _changed(self._store._tree(txn, seqs[0]), blobs)
         for seq in seqs:
-            self._store._check_change(txn, seq, tree, unlock=unlock)
+            self._store._check_change(txn, seq, tree, contents, unlock=unlock)
         return self._store._record(txn, seqs, tree, contents, note).id
 
     def finish(self, error: BaseException | None = None) -> None:

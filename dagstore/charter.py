@@ -14,9 +14,8 @@ from typing import Any
 from dagstore.errors import BadInput
 from dagstore.globs import Glob, covers, parse_glob, parse_globs
 from dagstore.model import Direction, Protocol, Tree
-from dagstore.paths import fold
+from dagstore.paths import CHARTER_PATH, fold
 
-CHARTER_PATH = "dag.toml"
 SANDBOXES = ("auto", "required", "none")
 DEFAULT_BUDGET = 300.0
 MAX_SECONDS = 100 * 365 * 86400.0

@@ -15,6 +15,7 @@ from dagstore.storage import Reader, Writer, after
 
 BEGIN = 4
 DIGITS = 2 * BEGIN
+_HEAD = {kind: bytes([number]) for kind, number in NUMBER.items()}
 
 
 def find(txn: Reader, id: Id) -> int:
@@ -23,7 +24,7 @@ def find(txn: Reader, id: Id) -> int:
     known = memo.numbers.get(id) or memo.older.numbers.get(id)
     if known:
         return known
-    begin = _begin(id)
+    begin = _HEAD[type(id)] + id[:BEGIN]
     key = txn.seek("id", begin)
     while key is not None and key.startswith(begin):
         if _id_behind(txn, type(id), key, str(id)) == id:
@@ -36,7 +37,7 @@ def find(txn: Reader, id: Id) -> int:
 def enter(txn: Writer, id: Id, number: int) -> None:
     """Let an id be found."""
     txn.memo.numbers[id] = number
-    txn.put("id", _begin(id) + number.to_bytes(4, "big"), b"")
+    txn.put("id", _HEAD[type(id)] + id[:BEGIN] + number.to_bytes(4, "big"), b"")
 
 
 def name_of(txn: Reader, kind: type[Id], number: int) -> Id:
@@ -71,13 +72,10 @@ def with_prefix(txn: Reader, kind: type[Id], digits: str, limit: int) -> list[Id
 
 def short(txn: Reader, id: Id, least: int = DIGITS) -> str:
     """The shortest prefix of at least `least` digits that names only this object of its kind."""
-    begin, number = _begin(id), find(txn, id)
-    own = begin + number.to_bytes(4, "big")
-    behind = txn.seek("id", _next(own))
-    before = next((key for key, _ in txn.scan("id", begin[:1] + b"\0", own, reverse=True)), None)
-    text = str(id)
-    shared = max(_shared_with(txn, text, own, key) for key in (behind, before))
-    return text[: max(least, shared + 1)]
+    own = _HEAD[type(id)] + id[:BEGIN] + find(txn, id).to_bytes(4, "big")
+    low, text = own[: 1 + min(least, DIGITS) // 2], str(id)
+    shared = [_shared_with(txn, text, key) for key, _ in txn.scan("id", low, after(low)) if key != own]
+    return text[: max(least, 1 + max(shared, default=0))]
 
 
 def _id_behind(txn: Reader, kind: type[Id], key: bytes, name: str) -> Id:
@@ -88,18 +86,12 @@ def _id_behind(txn: Reader, kind: type[Id], key: bytes, name: str) -> Id:
         raise Damaged(f"{kind.kind} {name} cannot be read: {error.message}", hint=error.hint) from error
 
 
-def _shared_with(txn: Reader, text: str, own: bytes, key: bytes | None) -> int:
+def _shared_with(txn: Reader, text: str, key: bytes) -> int:
     """How many digits an id shares with the one of another entry of the set."""
-    if key is None or key[0] != own[0]:
-        return 0
     digits = key[1 : 1 + BEGIN].hex()
     if text.startswith(digits):
         digits = str(name_of(txn, KINDS[key[0]], int.from_bytes(key[1 + BEGIN :], "big")))
     return next((at for at, (a, b) in enumerate(zip(text, digits, strict=False)) if a != b), len(digits))
-
-
-def _begin(id: Id) -> bytes:
-    return bytes([NUMBER[type(id)]]) + id[:BEGIN]
 
 
 def _next(key: bytes) -> bytes:

@@ -12,7 +12,7 @@ from dagstore.errors import Damaged
 from dagstore.finding import enter, find
 from dagstore.graph import RowOf, make_row
 from dagstore.ids import BlobId, Id, NodeId
-from dagstore.model import Adoption, Node, Note, Protocol, Run, Status, Tree, changed_paths
+from dagstore.model import EMPTY, Adoption, Node, Note, Protocol, Run, Status, Tree, changes
 from dagstore.objects import Objects
 from dagstore.quarantine import records_left_out
 from dagstore.ranking import Channel, add_run
@@ -41,12 +41,12 @@ Admit = Callable[[Writer, int], bool]
 
 def add(txn: Writer, objects: Objects, number: int, value: object) -> int:
     """Index the object of a record, whose parents, tree or node are indexed already; its number for `find`."""
-    if isinstance(value, Node):
+    if isinstance(value, Note):
+        _add_fact(txn, NOTE, _known(txn, value.node), number)
+    elif isinstance(value, Node):
         number = _add_node(txn, objects, number, value)
     elif isinstance(value, Run):
         _add_run(txn, objects, number, value)
-    elif isinstance(value, Note):
-        _add_fact(txn, NOTE, _known(txn, value.node), number)
     elif isinstance(value, Adoption):
         _add_fact(txn, ADOPTION, _known(txn, value.node), number)
     return number
@@ -151,25 +151,23 @@ def _add_node(txn: Writer, objects: Objects, record: int, node: Node) -> int:
     tree = _known(txn, node.tree)
     row = row_of(txn)
     primary = _primary(txn, objects, tree, parents, row) if len(parents) > 1 else next(iter(parents), 0)
-    first = first_with(txn, tree) or count_nodes(txn) + 1
-    adopted = (one for one in parents if one != primary)
+    number = count_nodes(txn) + 1
+    # As a rule the tree was recorded just before.
+    follows = number == 1 or row(number - 1).record < tree
+    first = number if follows else first_with(txn, tree) or number
     id: NodeId = id_of(txn, record)  # type: ignore[assignment]
-    number = append_row(txn, make_row(primary, adopted, record, tree, first, row), id)
+    made = make_row(primary, [one for one in parents if one != primary], record, tree, first, row)
+    append_row(txn, number, made, id)
     for parent in parents:
         txn.put("kids", pair(parent, number), b"")
     if first != number:
         _add_fact(txn, SAME, first, number)
-    elif number > 1 and row(number - 1).record > tree:
+    elif not follows:
         _add_fact(txn, LATER, tree, number)
-    _add_paths(txn, objects, row(primary).tree if primary else 0, tree, number)
+    before: Tree = objects.load(txn, row(primary).tree) if primary else EMPTY
+    for change in changes(before, objects.load(txn, tree)):
+        txn.put("paths", _path_key(change.path) + number.to_bytes(4, "big"), b"")
     return number
-
-
-def _add_paths(txn: Writer, objects: Objects, old: int, new: int, node: int) -> None:
-    before: Tree = objects.load(txn, old) if old else Tree(())
-    after_: Tree = objects.load(txn, new)
-    for path in changed_paths(before.by_path, after_.by_path):
-        txn.put("paths", _path_key(path) + node.to_bytes(4, "big"), b"")
 
 
 @lru_cache(maxsize=1 << 10)

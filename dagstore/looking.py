@@ -1,6 +1,6 @@
 """Questions to a store. Every answer is a plain value from one snapshot; nothing here writes or waits for a writer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from dagstore.graph import Row
 from dagstore.ids import BlobId, NodeId, NoteId, RunId
 from dagstore.index import ADOPTION, NOTE, RUN, children, facts, graph_row
 from dagstore.manifests import file_in
-from dagstore.model import Adoption, Entry, Note, changed_paths
+from dagstore.model import EMPTY, Adoption, Change, Entry, Note, changes
 from dagstore.names import all_names
 from dagstore.rank import Moments, Noise, interval
 from dagstore.ranking import Channel, channels, moments_of, ranked, ranked_by
@@ -129,12 +129,9 @@ class Looking(Tracing):
         with self._storage.read() as txn:
             b = self._seq(txn, old if new is None else new)
             a = graph_row(txn, b).primary if new is None else self._seq(txn, old)
-            before = self._tree(txn, a).by_path if a else {}
-            after = self._tree(txn, b).by_path
-            files = (
-                self._file_diff(txn, path, before.get(path), after.get(path)) for path in changed_paths(before, after)
-            )
-            return Diff(self._id(txn, a) if a else None, self._id(txn, b), Rows(files))
+            changed = changes(self._tree(txn, a) if a else EMPTY, self._tree(txn, b))
+            files = Rows(self._file_diff(txn, change) for change in changed)
+            return Diff(self._id(txn, a) if a else None, self._id(txn, b), files)
 
     def charter(self, ref: Ref = "@seed") -> "Charter":
         with self._storage.read() as txn:
@@ -257,10 +254,11 @@ class Looking(Tracing):
         it: Adoption = self._objects.load(txn, seq)
         return AdoptionView(id_of(txn, seq), it.node, it.primary, it.adopted, it.decisions, it.author, it.time)  # type: ignore[arg-type]
 
-    def _file_diff(self, txn: Reader, path: str, old: Entry | None, new: Entry | None) -> "FileDiff":
+    def _file_diff(self, txn: Reader, changed: Change) -> "FileDiff":
         from dagstore.lines import count_changes, unified
         from dagstore.views import FileDiff
 
+        path, old, new = changed.path, changed.old, changed.new
         before = self._objects.read(txn, old.blob) if old else b""
         after = self._objects.read(txn, new.blob) if new else b""
         change = (
@@ -268,20 +266,17 @@ class Looking(Tracing):
         )
         return FileDiff(path, change, *count_changes(before, after), unified(before, after, path))
 
-    def _stat(
-        self, before: Mapping[str, Entry], after: Mapping[str, Entry], read: Callable[[BlobId], bytes]
-    ) -> "DiffStat":
+    def _stat(self, changed: Sequence[Change], read: Callable[[BlobId], bytes]) -> "DiffStat":
         from dagstore.lines import count_changes
         from dagstore.views import DiffStat
 
-        counts = [0, 0]
-        paths = changed_paths(before, after)
-        for path in paths:
-            one, other = before.get(path), after.get(path)
-            if one is None or other is None or one.blob != other.blob:
-                insertions, deletions = count_changes(*(read(entry.blob) if entry else b"" for entry in (one, other)))
-                counts = [counts[0] + insertions, counts[1] + deletions]
-        return DiffStat(len(paths), *counts)
+        insertions = deletions = 0
+        for change in changed:
+            if change.of_content:
+                old, new = (read(entry.blob) if entry else b"" for entry in (change.old, change.new))
+                more, fewer = count_changes(old, new)
+                insertions, deletions = insertions + more, deletions + fewer
+        return DiffStat(len(changed), insertions, deletions)
 
     def _empty_frontier(self, txn: Reader, platform: str | None) -> Frontier:
         charter = self._charter(txn, seed(txn))

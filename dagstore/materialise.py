@@ -58,7 +58,7 @@ def _write_tree(tree: Tree, read: Callable[[BlobId], bytes], root: Path, names: 
             problem = link_problem(entry.path, data) if entry.mode is Mode.LINK else ""
             if problem:
                 raise BadInput(f"{entry.path!r} {problem}", hint="this tree could do harm; nothing was written")
-            cache[entry.path] = Cached(writer.write(entry, data), entry.blob, entry.mode)
+            cache[entry.path] = Cached(writer.write(entry, data), entry)
     return cache
 
 

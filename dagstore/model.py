@@ -1,5 +1,6 @@
 """The nouns as frozen values: they hold data and know nothing of storage, files or time."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -27,6 +28,9 @@ class Entry(NamedTuple):
     blob: BlobId
 
 
+_PATH = attrgetter("path")
+
+
 @dataclass(frozen=True)
 class Tree:
     """A manifest: entries in the order of their UTF-8 paths, each path once."""
@@ -37,7 +41,7 @@ class Tree:
     def of(cls, entries: Iterable[Entry]) -> Self:
         """A checked tree; `BadInput` on a path that no tree may hold or that collides with another."""
         # Code points are in the order of their UTF-8 bytes.
-        ordered = tuple(sorted(entries, key=attrgetter("path")))
+        ordered = tuple(sorted(entries, key=_PATH))
         _check_paths(tuple([entry.path for entry in ordered]))
         return cls(ordered)
 
@@ -48,6 +52,12 @@ class Tree:
     def by_path(self) -> Mapping[str, Entry]:
         return {entry.path: entry for entry in self.entries}
 
+    def get(self, path: str) -> Entry | None:
+        """The entry of one path, found without `by_path`."""
+        at = bisect_left(self.entries, path, key=_PATH)
+        entry = self.entries[at] if at < len(self.entries) else None
+        return entry if entry and entry.path == path else None
+
 
 @lru_cache(maxsize=16)
 def _check_paths(paths: tuple[str, ...]) -> None:
@@ -57,11 +67,69 @@ def _check_paths(paths: tuple[str, ...]) -> None:
     check_distinct(paths)
 
 
-def changed_paths(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> list[str]:
-    """The paths on which two trees differ, sorted."""
-    if old.keys() != new.keys():
-        return sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
-    return sorted([path for path, entry in new.items() if entry != old[path]])
+class Change(NamedTuple):
+    """One path on which two trees differ: `old` is None where it was added, `new` where it was removed.
+
+    `at` is the position of `old` in its tree; where there is none, the one of the entry that `new` stands before.
+    """
+
+    at: int
+    old: Entry | None
+    new: Entry | None
+
+    @property
+    def path(self) -> str:
+        entry = self.old or self.new
+        assert entry is not None
+        return entry.path
+
+    @property
+    def of_content(self) -> bool:
+        """False for a mere change of mode."""
+        return self.old is None or self.new is None or self.old.blob != self.new.blob
+
+
+EMPTY = Tree(())
+_compared: list[tuple[Tree, Tree, tuple[Change, ...]]] = []
+
+
+def changes(old: Tree, new: Tree) -> tuple[Change, ...]:
+    """How one tree becomes another, in the order of the paths.
+
+    Whoever records a tree asks several times for the same ones, so the last few answers are at hand.
+    """
+    for one, other, known in _compared:
+        if one is old and other is new:
+            return known
+    found = tuple(_changes(old.entries, new.entries))
+    _compared[3:] = []
+    _compared.insert(0, (old, new, found))
+    return found
+
+
+def _changes(old: tuple[Entry, ...], new: tuple[Entry, ...]) -> Iterable[Change]:
+    if len(old) == len(new):
+        # As a rule contents differ, and no paths.
+        pairs = enumerate(zip(old, new, strict=True))
+        found = [Change(at, one, other) for at, (one, other) in pairs if one != other]
+        if all(one.path == other.path for _, one, other in found):  # type: ignore[union-attr]
+            return found
+    return _merged(old, new)
+
+
+def _merged(old: tuple[Entry, ...], new: tuple[Entry, ...]) -> Iterator[Change]:
+    at, to = 0, 0
+    while at < len(old) or to < len(new):
+        if at == len(old) or (to < len(new) and new[to].path < old[at].path):
+            yield Change(at, None, new[to])
+            to += 1
+        elif to == len(new) or old[at].path != new[to].path:
+            yield Change(at, old[at], None)
+            at += 1
+        else:
+            if old[at] != new[to]:
+                yield Change(at, old[at], new[to])
+            at, to = at + 1, to + 1
 
 
 class Node(NamedTuple):

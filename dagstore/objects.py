@@ -1,6 +1,7 @@
 """Content-addressed objects: what is stored for each, and reading it back, checked against its id.
 
-An object is stored after all that it names, so the order of records is a topological order.
+An object is stored after all that it names, so the order of records is a topological order. It also follows that what
+names a new object is new: with `new`, the methods that put do not look for an object before they store it.
 """
 
 from collections.abc import Iterable
@@ -15,8 +16,10 @@ from dagstore.files import BlobFiles
 from dagstore.finding import enter, find
 from dagstore.ids import BlobId, Id, NodeId, TreeId
 from dagstore.manifests import build_tree, whole_tree
-from dagstore.model import Entry, Node, Tree
+from dagstore.model import Change as TreeChange
+from dagstore.model import Entry, Node, Tree, changes
 from dagstore.records import (
+    ADDED,
     DELTA,
     FILE,
     NODE,
@@ -24,6 +27,7 @@ from dagstore.records import (
     REFS,
     REFS_ZSTD,
     REMOVED,
+    REPLACED,
     SPLICE,
     TREE,
     ZSTD,
@@ -32,7 +36,6 @@ from dagstore.records import (
     Record,
     read_node,
     read_record,
-    tree_changes,
     varint,
     write_changed_tree,
     write_node,
@@ -72,6 +75,8 @@ class Objects:
         names: Iterable[Id] = (),
         file_over: int | None = None,
         id: Id | None = None,
+        *,
+        new: bool = False,
     ) -> tuple[int, bool]:
         """The number of an object that is neither tree nor node, and whether it is new.
 
@@ -80,7 +85,7 @@ class Objects:
         `id` spares the hashing, where the caller has it.
         """
         id = id or kind.of(data)
-        number = find(txn, id)
+        number = 0 if new else find(txn, id)
         if number:
             self._bring_back(txn, id, data)
             return number, False
@@ -104,14 +109,14 @@ class Objects:
         """
         self._files.save(BlobId.of(data), data)
 
-    def put_tree(self, txn: Writer, tree: Tree, base: int = 0) -> tuple[TreeId, int, bool]:
+    def put_tree(self, txn: Writer, tree: Tree, base: int = 0, *, new: bool = False) -> tuple[TreeId, int, bool]:
         """The id and number of a tree, and whether it is new; `base` is the record of a similar tree, or 0.
 
         `Refused` if a blob of it is not stored.
         """
         data = encode(tree)
         id = TreeId.of(data)
-        number = find(txn, id)
+        number = 0 if new else find(txn, id)
         if number:
             return id, number, False
         number = txn.records() + 1
@@ -121,10 +126,10 @@ class Objects:
         self.know(id, tree)
         return id, number, True
 
-    def put_node(self, txn: Writer, node: Node) -> tuple[NodeId, int, bool]:
+    def put_node(self, txn: Writer, node: Node, *, new: bool = False) -> tuple[NodeId, int, bool]:
         """The id of a node, its record, or its own number if it is not new; and whether it is."""
         id = NodeId.of(encode(node))
-        known = find(txn, id)
+        known = 0 if new else find(txn, id)
         if known:
             return id, known, False
         number = txn.records() + 1
@@ -158,17 +163,20 @@ class Objects:
 
     def load(self, txn: Reader, number: int) -> Any:
         """The decoded object of a record; trees, protocols and the like are kept, since they can never change."""
-        # By number only where that is for good: one from a transaction that was given up is given again.
-        settled = number <= txn.settled()
-        value = self._decoded.get(number if settled else txn.memo.ids.get(number, 0))
+        value = self._decoded.get(number) or self._decoded.get(txn.memo.ids.get(number, 0))
+        return value or self._load(txn, number)
+
+    def _load(self, txn: Reader, number: int) -> Any:
+        record = read_record(txn.record(number), number)
+        value = self._decoded.get(record.id) if record.id else None
         if value is None:
-            record = read_record(txn.record(number), number)
-            value = self._decoded.get(record.id) if record.id else None
-            if value is None:
-                data, value = self._checked(txn, record, number)
-                value = value or decode(record.kind, data)
-            if settled or record.id:
-                self.know(number if settled else record.id or 0, value)
+            data, value = self._checked(txn, record, number)
+            value = value or decode(record.kind, data)
+        # By number only where that is for good: one from a transaction that was given up is given again.
+        if number <= txn.settled():
+            self.know(number, value)
+        elif record.id:
+            self.know(record.id, value)
         return value
 
     def _pack(self, txn: Reader, id: Id, data: bytes, base: int, number: int) -> tuple[int, bytes]:
@@ -224,16 +232,16 @@ class Objects:
         """Changes to a whole tree where they are fewer than half of the entries, else the whole of it."""
         if base:
             base = whole_tree(txn, base)
-            old: Tree = self.load(txn, base)
-            changes = tree_changes(old.entries, tree.entries)
-            if len(changes) <= len(tree.entries) // 2:
+            changed = changes(self.load(txn, base), tree)
+            if len(changed) <= len(tree.entries) // 2:
                 txn.memo.roots[number] = base
-                return write_changed_tree(number, size, base, (self._change(txn, tree, one) for one in changes))
+                return write_changed_tree(number, size, base, [self._change(txn, one) for one in changed])
         return write_tree(number, size, (self._item(txn, entry) for entry in tree))
 
-    def _change(self, txn: Reader, tree: Tree, change: tuple[int, int, int]) -> Change:
-        position, what, to = change
-        return position, what, None if what == REMOVED else self._item(txn, tree.entries[to])
+    def _change(self, txn: Reader, change: TreeChange) -> Change:
+        if change.new is None:
+            return change.at, REMOVED, None
+        return change.at, REPLACED if change.old else ADDED, self._item(txn, change.new)
 
     def _item(self, txn: Reader, entry: Entry) -> tuple[str, int, int]:
         number = find(txn, entry.blob)
@@ -287,7 +295,7 @@ class Objects:
 def _difference(data: bytes, base: bytes) -> tuple[int, bytes]:
     """The shorter of a splice and a delta; a short splice is believed to be."""
     head, tail, middle = splice(data, base)
-    spliced = varint(head) + varint(tail) + middle
+    spliced = varint(head, tail) + middle
     if len(middle) <= WORTH_ZSTD:
         return SPLICE, spliced
     packed = compress(data, base)

@@ -13,8 +13,9 @@ from dagstore.finding import find, short
 from dagstore.ids import BlobId, NodeId, NoteId, TreeId
 from dagstore.index import graph_row
 from dagstore.looking import Looking
-from dagstore.model import Node, Note, Tree, changed_paths
+from dagstore.model import EMPTY, Change, Entry, Node, Note, Tree, changes
 from dagstore.names import set_name
+from dagstore.paths import CHARTER_PATH
 from dagstore.storage import Reader, Writer
 
 if TYPE_CHECKING:
@@ -69,11 +70,12 @@ class Proposing(Looking):
     def _workspace(self, txn: Reader, path: Path | str) -> "Workspace":
         from dagstore.workspaces import load_workspace, pointers
 
-        start = (path if isinstance(path, Path) else Path(path)).absolute()
+        start = os.fspath(path)
+        start = start.rstrip("/") or "/" if os.path.isabs(start) else str(Path(start).absolute())
         for directory, folder, id in pointers(start):
             if self._is_folder(folder):
                 return load_workspace(txn, id, path=directory)
-        missing = "" if start.exists() else ", which does not exist"
+        missing = "" if os.path.exists(start) else ", which does not exist"
         raise NotFound(f"{start} is no workspace of this store{missing}", hint="make one with `dag spawn NODE`")
 
     def seal(self, path: Path | str = ".", *, why: str = "", agent: str = "", unlock: bool = False) -> "Sealed":
@@ -91,8 +93,7 @@ class Proposing(Looking):
                 raise self._sealed_before(workspace, workspace.sealed)
             parent = find(reader, workspace.parent)
             taken = self._take(reader, workspace, parent)
-            self._check_change(reader, parent, taken.tree, unlock=unlock)
-            _check_charter(taken)
+            self._check_change(reader, parent, taken.tree, taken.contents, unlock=unlock)
         note = (agent or workspace.agent, why or workspace.why)
         with self._write() as txn:
             made = self._record(txn, [parent], taken.tree, taken.contents, note)
@@ -100,7 +101,8 @@ class Proposing(Looking):
             if before:
                 raise self._sealed_before(workspace, before)
             drop_claim(txn, workspace.token)
-        return self._answer(made, taken.tree)
+            answer = self._answering(txn, made, taken.tree)
+        return answer[0]
 
     def peek(self, path: Path | str) -> tuple[NodeId, bool]:
         """The node that sealing the workspace would give, and whether these files are known; nothing is recorded.
@@ -135,12 +137,12 @@ class Proposing(Looking):
             began = int(self._clock() * 1e9)
             taken = snapshot(place, file_limit=limit, cache=cache, cached_at_ns=seen)
             for seq in seqs:
-                self._check_change(txn, seq, taken.tree, unlock=unlock)
-            _check_charter(taken)
+                self._check_change(txn, seq, taken.tree, taken.contents, unlock=unlock)
         with self._write() as writer:
             save_seen(writer, place, began, taken.cache)
             made = self._record(writer, seqs, taken.tree, taken.contents, (agent, why))
-        return self._answer(made, taken.tree)
+            answer = self._answering(writer, made, taken.tree)
+        return answer[0]
 
     def batch(self, size: int = BATCH) -> "AbstractContextManager[Batch]":
         """A context in which many nodes are recorded, `size` of them in one durable transaction."""
@@ -201,9 +203,11 @@ class Proposing(Looking):
         since = workspace.created * 1_000_000
         return snapshot(workspace.path, file_limit=limit, cache=workspace.cache, cached_at_ns=since)
 
-    def _check_change(self, txn: Reader, parent: int, tree: Tree, *, unlock: bool) -> None:
+    def _check_change(
+        self, txn: Reader, parent: int, tree: Tree, contents: Mapping[BlobId, bytes], *, unlock: bool
+    ) -> None:
         before = self._tree(txn, parent)
-        changed = changed_paths(before.by_path, tree.by_path)
+        changed = changes(before, tree)
         if not changed:
             raise Refused(
                 f"nothing changed against {short(txn, self._id(txn, parent))}",
@@ -211,13 +215,15 @@ class Proposing(Looking):
                 code="nothing_changed",
             )
         charter = self._charter(txn, parent, before)
-        touched = [path for path in changed if charter.is_locked(path)]
+        touched = [change.path for change in changed if charter.is_locked(change.path)]
         if touched and not unlock:
             raise Refused(
                 f"locked: {', '.join(touched[:10])}",
                 hint="undo that change; a new evaluator is recorded with --unlock, under a protocol of its own",
                 code="locked",
             )
+        if CHARTER_PATH in touched:
+            _check_charter(tree.get(CHARTER_PATH), contents)
 
     def _record(
         self,
@@ -228,35 +234,46 @@ class Proposing(Looking):
         note: tuple[str, str] | None,
     ) -> Recorded:
         """Store blobs, tree, node and note, each after what it names; deltas against the first parent's files."""
-        base = self._tree(txn, parents[0]).by_path if parents else {}
-        for entry in tree:
-            old = base.get(entry.path)
-            if old is None or old.blob != entry.blob:
-                self._put_blob(txn, entry.path, entry.blob, contents, find(txn, old.blob) if old else 0)
-        root, _, _ = self._objects.put_tree(txn, tree, graph_row(txn, parents[0]).tree if parents else 0)
-        id, made, new = self._put_node(txn, Node.of((self._id(txn, seq) for seq in parents), root))
+        base = self._tree(txn, parents[0]) if parents else EMPTY
+        # What names something new is new itself, and need not be looked for.
+        new = False
+        for change in changes(base, tree):
+            if change.new and change.of_content:
+                new |= self._put_blob(txn, change, contents)
+        root, _, new = self._objects.put_tree(txn, tree, graph_row(txn, parents[0]).tree if parents else 0, new=new)
+        id, made, new = self._put_node(txn, Node.of([self._id(txn, seq) for seq in parents], root), new=new)
         if note is not None:
-            self._add_note(txn, id, note[0], HYPOTHESIS, note[1])
+            self._add_note(txn, id, note[0], HYPOTHESIS, note[1], new=new)
         return Recorded(made, id, new)
 
-    def _put_blob(self, txn: Writer, path: str, blob: BlobId, contents: Mapping[BlobId, bytes], base: int) -> None:
-        data = contents.get(blob)
+    def _put_blob(self, txn: Writer, change: Change, contents: Mapping[BlobId, bytes]) -> bool:
+        """Store the content that a change brings; whether the store had it not."""
+        old, entry = change.old, change.new
+        assert entry is not None
+        data = contents.get(entry.blob)
         if data is not None:
-            self._objects.put(txn, BlobId, data, base, id=blob)
-        elif not find(txn, blob):
-            raise Refused(f"the content of {path} is not at hand", hint="repeat the snapshot")
+            return self._objects.put(txn, BlobId, data, find(txn, old.blob) if old else 0, id=entry.blob)[1]
+        if not find(txn, entry.blob):
+            raise Refused(f"the content of {change.path} is not at hand", hint="repeat the snapshot")
+        return False
 
-    def _add_note(self, txn: Writer, node: NodeId, author: str, kind: str, text: str) -> int:
+    def _add_note(self, txn: Writer, node: NodeId, author: str, kind: str, text: str, *, new: bool = False) -> int:
         note = Note(node, clean(author), self._now(), kind, clean(text))
-        return self._put(txn, note, encode(note), NoteId)[0]
+        return self._put(txn, note, encode(note), NoteId, new=new)[0]
+
+    def _answering(self, txn: Writer, made: Recorded, tree: Tree) -> "list[Sealed]":
+        """Where the answer will be once the writer is left; it is worked out while the node becomes durable."""
+        answer: list[Sealed] = []
+        txn.meanwhile(lambda: answer.append(self._answer(made, tree)))
+        return answer
 
     def _answer(self, made: Recorded, tree: Tree) -> "Sealed":
-        """What there is to say of a node that was recorded; after the writer's turn, for which others wait."""
+        """What there is to say of a node that was recorded."""
         from dagstore.views import Sealed
 
         with self._storage.read() as txn:
             row = graph_row(txn, made.seq)
-            before = self._tree(txn, row.primary).by_path if row.primary else {}
+            before = self._tree(txn, row.primary) if row.primary else EMPTY
             return Sealed(
                 node=made.id,
                 short=short(txn, made.id),
@@ -264,18 +281,15 @@ class Proposing(Looking):
                 adopted=self._ids(txn, row.adopted),
                 known=not made.new,
                 runs=self._runs_of(txn, made.seq),
-                diff=self._stat(before, tree.by_path, lambda blob: self._objects.recall(txn, blob)),
+                diff=self._stat(changes(before, tree), lambda blob: self._objects.recall(txn, blob)),
             )
 
 
-def _check_charter(taken: "Snapshot") -> None:
-    """A tree without a charter that can be read could never be measured; one that was not read is the parent's."""
-    from dagstore.charter import CHARTER_PATH
-
-    entry = taken.tree.by_path.get(CHARTER_PATH)
+def _check_charter(entry: Entry | None, contents: Mapping[BlobId, bytes]) -> None:
+    """A tree without a charter that can be read could never be measured; one that was not read is another node's."""
     if entry is None:
         raise Refused(f"{CHARTER_PATH} is gone", hint="restore it: a node without a charter cannot be measured")
-    data = taken.contents.get(entry.blob)
+    data = contents.get(entry.blob)
     if data is not None:
         charter_of(data)
 

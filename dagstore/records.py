@@ -18,8 +18,8 @@ its entries, `position << 2 | what`: REPLACED with `mode, back`; REMOVED with no
 `length of path, path, mode, back`. The other tree is always a whole one.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from dagstore.errors import Damaged
 from dagstore.ids import SIZE, AdoptionId, BlobId, Id, NodeId, NoteId, ProtocolId, RunId, TreeId
@@ -78,13 +78,7 @@ def read_record(data: bytes, number: int) -> Record:
 
 def write_packed(number: int, packed: Packed) -> bytes:
     """What follows the id of a delta or splice that will be record `number`."""
-    return (
-        varint(packed.size)
-        + varint(number - packed.base)
-        + varint(packed.chain)
-        + varint(packed.depth)
-        + packed.payload
-    )
+    return varint(packed.size, number - packed.base, packed.chain, packed.depth) + packed.payload
 
 
 def read_packed(rest: bytes, number: int) -> Packed:
@@ -95,7 +89,7 @@ def read_packed(rest: bytes, number: int) -> Packed:
 
 
 def write_node(number: int, tree: int, parents: Iterable[int]) -> bytes:
-    return varint(number - tree) + b"".join(varint(number - parent) for parent in parents)
+    return varint(number - tree, *[number - parent for parent in parents])
 
 
 def read_node(rest: bytes, number: int) -> tuple[int, list[int]]:
@@ -108,17 +102,18 @@ def read_node(rest: bytes, number: int) -> tuple[int, list[int]]:
 
 def write_tree(number: int, size: int, items: Iterable[Item]) -> bytes:
     """What follows the id of a whole tree."""
-    return varint(size) + b"\0" + b"".join(_write_item(number, item) for item in items)
+    return varint(size, 0) + b"".join(_write_item(number, item) for item in items)
 
 
 def write_changed_tree(number: int, size: int, base: int, changes: Iterable[Change]) -> bytes:
-    parts = [varint(size), varint(number - base)]
+    parts = [varint(size, number - base)]
     for position, what, item in changes:
-        parts.append(varint(position << 2 | what))
-        if what == REPLACED and item is not None:
-            parts.append(varint(item[1]) + varint(number - item[2]))
-        elif item is not None:
-            parts.append(_write_item(number, item))
+        if item is None:
+            parts.append(varint(position << 2 | what))
+        elif what == REPLACED:
+            parts.append(varint(position << 2 | what, item[1], number - item[2]))
+        else:
+            parts += varint(position << 2 | what), _write_item(number, item)
     return b"".join(parts)
 
 
@@ -156,13 +151,13 @@ def read_tree(rest: bytes, number: int) -> tuple[int, int, list[Change]]:
 
 def write_refs(number: int, data: bytes, records: Mapping[bytes, int]) -> tuple[bytes, bytes]:
     """The places of ids in `data`, and what is left of it without them; `records` says where the objects are."""
-    cuts = list(_cuts(data, records))
-    parts, rest, end = [varint(len(data)), varint(len(cuts))], [], 0
+    cuts = _cuts(data, records)
+    numbers, rest, end = [len(data), len(cuts)], [], 0
     for at, id in cuts:
-        parts += [varint(at - end), varint(number - records[id])]
+        numbers += at - end, number - records[id]
         rest.append(data[end:at])
         end = at + SIZE
-    return b"".join(parts), b"".join((*rest, data[end:]))
+    return varint(*numbers), b"".join((*rest, data[end:]))
 
 
 def read_refs(rest: bytes, number: int) -> tuple[int, list[tuple[int, int]], bytes]:
@@ -177,38 +172,15 @@ def read_refs(rest: bytes, number: int) -> tuple[int, list[tuple[int, int]], byt
     return size, cuts, rest[at:]
 
 
-def tree_changes(
-    old: Sequence[tuple[str, Any, Any]], new: Sequence[tuple[str, Any, Any]]
-) -> list[tuple[int, int, int]]:
-    """How a list of tuples that begin with a path becomes another: position in `old`, what, position in `new`.
-
-    Both are in the order of their UTF-8 paths, which is that of Python's strings.
-    """
-    changes: list[tuple[int, int, int]] = []
-    at, to = 0, 0
-    while at < len(old) or to < len(new):
-        if at == len(old) or (to < len(new) and new[to][0] < old[at][0]):
-            changes.append((at, ADDED, to))
-            to += 1
-        elif to == len(new) or old[at][0] != new[to][0]:
-            changes.append((at, REMOVED, 0))
-            at += 1
-        else:
-            if old[at] != new[to]:
-                changes.append((at, REPLACED, to))
-            at, to = at + 1, to + 1
-    return changes
-
-
-def varint(value: int) -> bytes:
-    """LEB128: seven bits a byte, the lowest first."""
-    if value < 0x80:
-        return bytes((value,))
+def varint(*values: int) -> bytes:
+    """Numbers one after the other as LEB128: seven bits a byte, the lowest first."""
     out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
+    for value in values:
+        rest = value
+        while rest > 0x7F:
+            out.append(rest & 0x7F | 0x80)
+            rest >>= 7
+        out.append(rest)
     return bytes(out)
 
 
@@ -245,25 +217,25 @@ def _all_varints(data: bytes, number: int) -> Iterator[int]:
         yield value
 
 
-def _cuts(data: bytes, ids: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+def _cuts(data: bytes, ids: Iterable[bytes]) -> list[tuple[int, bytes]]:
     """Where the ids are, in order; of two that overlap, as they may in somebody's text, the one that begins first."""
-    end = 0
-    for at, id in sorted((place, each) for each in ids for place in _places(data, each)):
+    places = []
+    for id in ids:
+        at = data.find(id)
+        while at >= 0:
+            places.append((at, id))
+            at = data.find(id, at + SIZE)
+    cuts, end = [], 0
+    for at, id in sorted(places):
         if at >= end:
-            yield at, id
+            cuts.append((at, id))
             end = at + SIZE
-
-
-def _places(data: bytes, id: bytes) -> Iterator[int]:
-    at = data.find(id)
-    while at >= 0:
-        yield at
-        at = data.find(id, at + SIZE)
+    return cuts
 
 
 def _write_item(number: int, item: Item) -> bytes:
     path = item[0].encode()
-    return varint(len(path)) + path + varint(item[1]) + varint(number - item[2])
+    return varint(len(path)) + path + varint(item[1], number - item[2])
 
 
 def _text(data: bytes, at: int, length: int, number: int) -> str:

@@ -78,11 +78,10 @@ def line(txn: Reader, number: int) -> Iterator[int]:
             raise Damaged(f"node number {child} has a younger parent", hint="run `dag fsck --reindex`")
 
 
-def append_row(txn: Writer, row: Row, id: NodeId) -> int:
-    """Add the row of the next node; its number."""
+def append_row(txn: Writer, number: int, row: Row, id: NodeId) -> None:
+    """Add the row of the next node, which gets that number."""
     if row.record >= _LIMIT:
         raise Refused("the store is full: its index counts to 4,294,967,295 objects", hint="begin another store")
-    number = count_nodes(txn) + 1
     key = _key((number - 1) // CHUNK)
     links = row.primary, row.jump, row.depth, row.generation
     packed = _ROW.pack(row.record, row.tree, row.first, *links, len(row.adopted)) + id
@@ -90,7 +89,6 @@ def append_row(txn: Writer, row: Row, id: NodeId) -> int:
     for parent in row.adopted:
         txn.put("also", pair(number, parent), b"")
     txn.put("place", NODES, number.to_bytes(8, "big"))
-    return number
 
 
 def chunks(txn: Reader, number: int) -> "Iterator[tuple[int, array[int]]]":

@@ -37,8 +37,7 @@ class Cached(NamedTuple):
     """What a path held when it had this stat."""
 
     stat: Stat
-    blob: BlobId
-    mode: Mode
+    entry: Entry
 
 
 class Snapshot(NamedTuple):
@@ -172,7 +171,7 @@ class _Reader:
             self.faults[path] = f"cannot be read ({error.strerror})"
             return
         self.fresh[path] = known
-        self.entries.append(Entry(path, known.mode, known.blob))
+        self.entries.append(known.entry)
 
     def _read(self, fd: int, name: str, path: str, stamp: Stat) -> Cached:
         if stat.S_ISLNK(stamp[4]):
@@ -185,7 +184,7 @@ class _Reader:
             mode = Mode.EXECUTABLE if stamp[4] & 0o111 else Mode.FILE
         blob = BlobId.of(data)
         self.contents[blob] = data
-        return Cached(stamp, blob, mode)
+        return Cached(stamp, Entry(path, mode, blob))
 
     def _read_file(self, fd: int, name: str, stamp: Stat) -> tuple[bytes, Stat]:
         """The bytes of a file that had the same stat before and after they were read."""

@@ -11,7 +11,8 @@ An implementation promises what is written here.
   no lock that a writer waits for. A reader must be short: old states cannot be reused while one is open.
 - One writer at a time over all processes; others wait. Leaving `write()` normally commits: the records and the kept
   tables are durable when it returns, and writers that leave at the same time share that effort. Leaving it by an
-  exception changes nothing, and the exception goes on.
+  exception changes nothing, and the exception goes on. Becoming durable takes a while in which others may write:
+  what is handed to `meanwhile` is done then.
 - Derived tables survive the death of a process. After a power cut, or if they are damaged or gone, they may come back
   empty, with the log and the kept tables whole: `Writer.get("place", INDEXED)` says up to which record they are
   filled, and whoever fills them says so there.
@@ -22,7 +23,7 @@ An implementation promises what is written here.
   not what they should be, `NotFound` when there is no store.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -63,7 +64,7 @@ class Memo:
     """
 
     __slots__ = ("chains", "chunks", "ids", "numbers", "older", "roots", "rows")
-    LIMIT, CHUNKS = 1 << 15, 1 << 9
+    LIMIT, CHUNKS = 1 << 17, 1 << 9
 
     def __init__(self, older: "Memo | None" = None) -> None:
         self.older = older or self
@@ -84,7 +85,7 @@ class Memo:
 
     def trim(self) -> None:
         """To be called now and then: keeps the memo small."""
-        if max(len(self.numbers), len(self.ids), len(self.chains), len(self.roots), len(self.rows)) > self.LIMIT:
+        if len(self.numbers) + len(self.ids) + len(self.chains) + len(self.roots) + len(self.rows) > self.LIMIT:
             self.clear()
 
     def settle(self) -> None:
@@ -141,6 +142,12 @@ class Writer(Reader, Protocol):
 
     def clear(self, table: str) -> None:
         """Remove every key of a derived table."""
+
+    def meanwhile(self, work: Callable[[], None]) -> None:
+        """Call `work` when all is committed and only has to become durable; what it raises goes on after that.
+
+        It may read but not write, and nothing that it says may get about before `write()` is left.
+        """
 
 
 class Storage(Protocol):

@@ -1,7 +1,7 @@
 """A storage in memory: the same contract as the real one, except that nothing outlives the process."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sortedcontainers import SortedDict
@@ -39,6 +39,8 @@ class MemoryStorage:
                 del self._records[count:]
                 raise
             self._state = change.tables, change.records()
+        for work in change.waiting:
+            work()
 
     def close(self) -> None:
         self._closed = True
@@ -88,6 +90,7 @@ class _Change(_View):
         super().__init__(tables, log, count)
         self._own: set[str] = set()
         self._settled = count
+        self.waiting: list[Callable[[], None]] = []
 
     def settled(self) -> int:
         return self._settled
@@ -117,6 +120,9 @@ class _Change(_View):
         if table in KEPT:
             raise ValueError(f"{table} is no derived table")
         self._owned(table).clear()
+
+    def meanwhile(self, work: Callable[[], None]) -> None:
+        self.waiting.append(work)
 
     def _owned(self, table: str) -> SortedDict:
         if table not in self._own:

@@ -16,6 +16,7 @@ from dagstore.index import VERSION as INDEX_VERSION
 from dagstore.index import VERSION_KEY, catch_up, clear, indexed
 from dagstore.keeping import Keeping
 from dagstore.measuring import Measuring
+from dagstore.paths import CHARTER_PATH
 from dagstore.refs import SEED
 from dagstore.storage import Storage
 from dagstore.storage_lmdb import BEHIND, LmdbStorage
@@ -218,8 +219,6 @@ def _exists(folder: Path) -> Refused:
 @contextlib.contextmanager
 def _charter_undone_on_failure(root: Path) -> Iterator[None]:
     """Should what follows fail, a charter that was not there before goes again, so that what was said may change."""
-    from dagstore.charter import CHARTER_PATH
-
     ours = not (root / CHARTER_PATH).exists()
     try:
         yield
@@ -241,7 +240,7 @@ def _create(folder: Path) -> Storage:
 
 def _charter(root: Path, said: dict[str, object]) -> "tuple[Charter, list[str]]":
     """The charter in the directory, or one that is guessed and written there."""
-    from dagstore.charter import CHARTER_PATH, parse_charter, render_charter
+    from dagstore.charter import parse_charter, render_charter
     from dagstore.guess import guess_charter
 
     file = root / CHARTER_PATH

@@ -10,7 +10,7 @@ from dagstore.base import Base, Ref
 from dagstore.graph import Row, line_ancestor, merge_base
 from dagstore.ids import NodeId
 from dagstore.index import children, graph_row, row_of, touching
-from dagstore.model import changed_paths
+from dagstore.model import EMPTY, changes
 from dagstore.nodes import Nodes, Numbers
 from dagstore.rows import WORDS, adopted_from, chunks, count_nodes, ids_of, line
 from dagstore.shown import Rows
@@ -155,8 +155,8 @@ class Tracing(Base):
 
     def _touches(self, txn: Reader, node: int, path: str) -> bool:
         primary = graph_row(txn, node).primary
-        before = self._tree(txn, primary).by_path if primary else {}
-        return path in changed_paths(before, self._tree(txn, node).by_path)
+        before = self._tree(txn, primary) if primary else EMPTY
+        return any(change.path == path for change in changes(before, self._tree(txn, node)))
 
     def _columns(self, txn: Reader) -> "Columns":
         """The whole graph in memory, of this snapshot or later: 16 bytes a node, and brought up to date when asked."""

@@ -3,17 +3,19 @@
 LMDB's own objects come in as arguments; this module does not know the library.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, takewhile
 from typing import Any, Protocol
 
+from dagstore import storage
 from dagstore.errors import Damaged
 from dagstore.log import FRAME_BYTES, Frame, Gap, Op, transactions, write_frame
 from dagstore.logfile import LogFile
-from dagstore.storage import KEPT, SETS, WHERE, Memo, check_size
+from dagstore.storage import WHERE, Memo, check_size
 
 FRAMES = "frames"
 """The table that says where in the log frames are: number of the first record -> offset."""
+SETS, KEPT = frozenset(storage.SETS), frozenset(storage.KEPT)
 SCATTERED = frozenset({"id", "metrics"})
 """Sets whose keys come in no order."""
 BATCH = 1 << 14
@@ -120,6 +122,8 @@ class Change(View):
         shared.announce(self.end)
         self._new: list[bytes] = []
         self._ops: dict[tuple[str, bytes], bytes | None] = {}
+        self._start = self.end
+        self._waiting: list[Callable[[], None]] = []
 
     def log(self, record: bytes) -> int:
         self._new.append(check_size(record))
@@ -133,13 +137,15 @@ class Change(View):
         return self._count + len(self._new)
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
-        if table in SETS:
-            first, rest = _split(key)
-            # What comes in order fills pages to the brim; the rest is put where it belongs.
-            if table in SCATTERED or not self._txn.put(first, rest, db=self._tables[table], append=True):
-                self._txn.put(first, rest, db=self._tables[table])
+        if table not in SETS:
+            self._set(table, key, value)
             return
-        self._set(table, key, value)
+        if len(key) < 2:
+            raise _no_member(key)
+        first, rest, to = key[:1], key[1:], self._tables[table]  # those of one first byte lie packed, without headers
+        # What comes in order fills pages to the brim; the rest is put where it belongs.
+        if table in SCATTERED or not self._txn.put(first, rest, db=to, append=True):
+            self._txn.put(first, rest, db=to)
 
     def append(self, table: str, key: bytes, value: bytes) -> None:
         if self.seek(table, key) is not None:
@@ -150,14 +156,15 @@ class Change(View):
             self._set(table, key, value, append=True)
 
     def _set(self, table: str, key: bytes, value: bytes, *, append: bool = False) -> None:
-        kept = table in KEPT
-        self._txn.put(key, check_size(value) if kept else value, db=self._tables[table], append=append)
-        if kept:
-            self._ops[table, key] = value
+        if table in KEPT:
+            self._ops[table, key] = check_size(value)
+        self._txn.put(key, value, db=self._tables[table], append=append)
 
     def delete(self, table: str, key: bytes) -> bool:
         if table in SETS:
-            return bool(self._txn.delete(*_split(key), db=self._tables[table]))
+            if len(key) < 2:  # LMDB would remove all that begin so
+                raise _no_member(key)
+            return bool(self._txn.delete(key[:1], key[1:], db=self._tables[table]))
         there = bool(self._txn.delete(key, db=self._tables[table]))
         if there and table in KEPT:
             self._ops[table, key] = None
@@ -187,12 +194,22 @@ class Change(View):
         self.end += len(data)
         set_where(self._txn, self._tables, self.end, number - 1)
 
+    def meanwhile(self, work: Callable[[], None]) -> None:
+        self._waiting.append(work)
+
     def settle(self) -> None:
         """After the commit: the new records are at hand, and durable when this returns."""
         self.memo.settle()
-        if self._new or self._ops:
-            self._shared.keep(self._count + 1, self._new)
-            self._shared.log.sync(self.end)
+        try:
+            if self._new:
+                self._shared.keep(self._count + 1, self._new)
+            if self._waiting:
+                self._shared.log.begin_sync(self._start, self.end)
+            for work in self._waiting:
+                work()
+        finally:
+            if self._new or self._ops:
+                self._shared.log.sync(self.end)
 
 
 def replay(txn: Any, tables: dict[str, Any], log: LogFile, limit: int) -> bool:
@@ -259,11 +276,8 @@ def _number(number: int) -> bytes:
     return number.to_bytes(5, "big")
 
 
-def _split(key: bytes) -> tuple[bytes, bytes]:
-    """A key of a set as LMDB's key and duplicate value: those of one first byte lie packed, without headers."""
-    if len(key) < 2:
-        raise ValueError(f"a key of {len(key)} bytes in a set")
-    return key[:1], key[1:]
+def _no_member(key: bytes) -> ValueError:
+    return ValueError(f"a key of {len(key)} bytes in a set")
 
 
 def _place(cursor: Any, table: str, low: bytes) -> bool:

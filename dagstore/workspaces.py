@@ -6,14 +6,13 @@ A workspace carries a file `.dag` that points back here (JSON: `store`, `workspa
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dagstore.codec import pack, unpack
 from dagstore.errors import NotFound
 from dagstore.ids import BlobId, NodeId
-from dagstore.model import Mode
+from dagstore.model import Entry, Mode
 from dagstore.storage import Reader, Writer, after
 
 if TYPE_CHECKING:
@@ -34,8 +33,7 @@ _POINTER_BYTES = 1 << 15
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
-@dataclass(frozen=True, slots=True)
-class Workspace:
+class Workspace(NamedTuple):
     """A directory that was materialised from `parent`. `sealed` is the node it became; `created` in ms."""
 
     id: str
@@ -73,7 +71,7 @@ def load_workspace(txn: Reader, id: str, *, path: str = "") -> Workspace:
     if raw is None:
         raise NotFound(f"the store knows no workspace {id!r}", hint="make one with `dag spawn NODE`")
     cache = txn.get("hints", PREFIX + id.encode())
-    return replace(_workspace(txn, id, raw, path), cache=_cache(cache) if cache else None)
+    return _workspace(txn, id, raw, path, _cache(cache) if cache else None)
 
 
 def mark_sealed(txn: Writer, id: str, node: NodeId) -> NodeId | None:
@@ -125,9 +123,9 @@ def read_pointer(directory: Path) -> tuple[Path, str] | None:
     return (Path(found[0]), found[1]) if found else None
 
 
-def pointers(start: Path) -> Iterator[tuple[str, str, str]]:
+def pointers(start: Path | str) -> Iterator[tuple[str, str, str]]:
     """Directory, store folder and workspace id of every pointer that `start` or a folder above holds; nearest first."""
-    directory, below = str(start), ""
+    directory, below = os.fspath(start), ""
     while directory != below:
         found = _pointer(directory)
         if found:
@@ -147,15 +145,17 @@ def _pointer(directory: str) -> tuple[str, str] | None:
         return None
 
 
-def _workspace(txn: Reader, id: str, raw: bytes, path: str = "") -> Workspace:
+def _workspace(
+    txn: Reader, id: str, raw: bytes, path: str = "", cache: "Mapping[str, Cached] | None" = None
+) -> Workspace:
     made_at, parent, agent, why, token, created = unpack(raw)
     sealed = txn.get("state", SEALED + id.encode())
     node = NodeId(sealed) if sealed else None
-    return Workspace(id, path or made_at, NodeId(parent), agent, why, token, created, node)
+    return Workspace(id, path or made_at, NodeId(parent), agent, why, token, created, node, cache)
 
 
 def _pack_cache(cache: "Mapping[str, Cached]") -> bytes:
-    raw = pack([[path, *one.stat, bytes(one.blob), int(one.mode)] for path, one in cache.items()])
+    raw = pack([[path, *stat, bytes(entry.blob), int(entry.mode)] for path, (stat, entry) in cache.items()])
     _at_hand.clear()
     _at_hand[raw] = cache
     return raw
@@ -168,6 +168,6 @@ def _cache(raw: bytes) -> "Mapping[str, Cached]":
     if known is not None:
         return known
     return {
-        name: Cached((size, mtime, ctime, inode, bits), BlobId(blob), _MODES[mode])
-        for name, size, mtime, ctime, inode, bits, blob, mode in unpack(raw)
+        path: Cached((size, mtime, ctime, inode, bits), Entry(path, _MODES[mode], BlobId(blob)))
+        for path, size, mtime, ctime, inode, bits, blob, mode in unpack(raw)
     }

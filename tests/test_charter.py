@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagstore.charter import (
-    CHARTER_PATH,
     MAX_SECONDS,
     Charter,
     format_duration,
@@ -22,6 +21,7 @@ from dagstore.charter import (
 from dagstore.errors import BadInput
 from dagstore.ids import BlobId
 from dagstore.model import Direction, Entry, Mode, Tree
+from dagstore.paths import CHARTER_PATH
 
 PLAIN = """\
 command = "python train.py"

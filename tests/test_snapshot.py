@@ -452,7 +452,7 @@ def test_a_file_that_grows_is_as_long_as_its_stat_says(tmp_path):
                 file.flush()
 
     def check(taken):
-        lengths = {path: len(taken.contents[known.blob]) for path, known in taken.cache.items()}
+        lengths = {path: len(taken.contents[known.entry.blob]) for path, known in taken.cache.items()}
         return lengths == {path: known.stat[0] for path, known in taken.cache.items()}
 
     in_motion(tmp_path, rewrite, check, "keeps changing")

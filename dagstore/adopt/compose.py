@@ -16,7 +16,7 @@ from dagstore.adopt.text import Bench, Contribution
 from dagstore.errors import BadInput
 from dagstore.ids import BlobId, NodeId
 from dagstore.lines import is_text
-from dagstore.model import Decision, Entry, Mode, Tree, changed_paths
+from dagstore.model import Decision, Entry, Mode, Tree, changes
 from dagstore.paths import check_distinct
 
 REGULAR = frozenset({Mode.FILE, Mode.EXECUTABLE})
@@ -115,12 +115,12 @@ class _Work:
         wishes: dict[str, list[_Wish]] = {}
         decisions: list[Decision] = []
         for donor in donors:
-            base, tree = donor.base.by_path, donor.tree.by_path
-            changed = [] if donor.base == donor.tree else changed_paths(base, tree)
-            open_paths = [path for path in changed if tree.get(path) != self.here.get(path)]
-            for path in open_paths:
-                wishes.setdefault(path, []).append(_Wish(donor.id, base.get(path), tree.get(path)))
-            decisions += self._fulfilled(donor.id, changed, open_paths)
+            changed = changes(donor.base, donor.tree)
+            still_open = [change for change in changed if change.new != self.here.get(change.path)]
+            for change in still_open:
+                wishes.setdefault(change.path, []).append(_Wish(donor.id, change.old, change.new))
+            paths, open_paths = ([change.path for change in some] for some in (changed, still_open))
+            decisions += self._fulfilled(donor.id, paths, open_paths)
         return wishes, decisions
 
     def _fulfilled(self, donor: NodeId, changed: Sequence[str], open_paths: Sequence[str]) -> list[Decision]:

@@ -5,9 +5,10 @@ from pathlib import Path
 from random import Random
 
 from dagstore.base import Ref
-from dagstore.charter import CHARTER_PATH, make_protocol
+from dagstore.charter import make_protocol
 from dagstore.ids import NodeId, ProtocolId
 from dagstore.model import Protocol, Run, Status, Tree
+from dagstore.paths import CHARTER_PATH
 from dagstore.store import Store, init_store, open_store
 from dagstore.views import RunView
 
