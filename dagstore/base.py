@@ -39,7 +39,7 @@ class Base:
         self._storage = storage
         self._clock = clock
         self._entropy = entropy
-        self._objects = Objects(BlobFiles(folder / "blobs"))
+        self._objects = Objects(BlobFiles(f"{folder}/blobs"))
         self._charters: dict[bytes, Charter] = {}
 
     @property

@@ -50,7 +50,8 @@ def unsplice(head: int, tail: int, middle: bytes, size: int, base: bytes) -> byt
     """The data; `Damaged` unless it has `size` bytes."""
     if head + tail > len(base) or head + len(middle) + tail != size:
         raise Damaged(f"a stored splice should give {size} bytes", hint="run `dag fsck --full`")
-    return b"".join((base[:head], middle, base[len(base) - tail :]))
+    old = memoryview(base)
+    return b"".join((old[:head], middle, old[len(base) - tail :]))
 
 
 def _prefix(prefix: bytes) -> Any:

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -50,14 +50,14 @@ class OpenReader(NamedTuple):
     behind: int
 
 
-def open_environment(folder: Path, readonly: bool) -> lmdb.Environment:
+def open_environment(folder: str, readonly: bool) -> lmdb.Environment:
     # Where the lock file cannot be written there is nobody to share it with: a read-only medium or a foreign copy.
     lock_file = f"{folder}/lock.mdb"
     lock = not readonly or os.access(lock_file, os.W_OK)
-    if lock:
+    if lock and not _has_room(lock_file):
         _reserve(lock_file)
     env = lmdb.open(
-        str(folder),
+        folder,
         map_size=MAP_BYTES,
         max_dbs=len(TABLES) + 1,
         max_readers=MAX_READERS,
@@ -72,18 +72,24 @@ def open_environment(folder: Path, readonly: bool) -> lmdb.Environment:
     pages = env.info()["last_pgno"] + 1
     if os.stat(f"{folder}/{DATA}").st_size < pages * env.stat()["psize"]:  # reading what is not there would kill us
         env.close()
-        raise Damaged(f"{folder / DATA} is cut off", hint="make it again with `dag fsck --reindex`")
+        raise Damaged(f"{folder}/{DATA} is cut off", hint="make it again with `dag fsck --reindex`")
     if lock:
         env.reader_check()  # clears the slots of readers that were killed
     return env
+
+
+def _has_room(file: str) -> bool:
+    try:
+        return os.stat(file).st_blocks * 512 >= LOCK_BYTES
+    except FileNotFoundError:
+        return False
 
 
 def _reserve(file: str) -> None:
     """Have the disk's word for LMDB's lock file, which is written through a map: without room that would kill us."""
     handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        if os.fstat(handle).st_blocks * 512 < LOCK_BYTES:
-            os.posix_fallocate(handle, 0, LOCK_BYTES)
+        os.posix_fallocate(handle, 0, LOCK_BYTES)
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
             raise
@@ -93,12 +99,19 @@ def _reserve(file: str) -> None:
 
 def open_tables(env: lmdb.Environment, readonly: bool) -> dict[str, Any]:
     names = (*TABLES, FRAMES)
-    with env.begin() as txn:
-        missing = any(txn.get(name.encode()) is None for name in names)
-    if missing and readonly:
-        raise Damaged("the store lacks some of its tables", hint="make them again with `dag fsck --reindex`")
+    try:
+        return _open_tables(env, names, create=False)
+    except lmdb.NotFoundError:
+        if readonly:
+            raise Damaged(
+                "the store lacks some of its tables", hint="make them again with `dag fsck --reindex`"
+            ) from None
+        return _open_tables(env, names, create=True)
+
+
+def _open_tables(env: lmdb.Environment, names: Iterable[str], *, create: bool) -> dict[str, Any]:
     return {
-        name: env.open_db(name.encode(), create=missing, dupsort=name in SETS, dupfixed=name in SETS) for name in names
+        name: env.open_db(name.encode(), create=create, dupsort=name in SETS, dupfixed=name in SETS) for name in names
     }
 
 

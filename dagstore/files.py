@@ -18,12 +18,12 @@ from dagstore.logfile import sync_folder
 class BlobFiles:
     """Write-once files; a name exists only with its complete, synced content."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | str) -> None:
         self._folder = folder
 
     def path(self, blob: BlobId) -> Path:
         name = str(blob)
-        return self._folder / name[:2] / name[2:]
+        return Path(self._folder, name[:2], name[2:])
 
     def save(self, blob: BlobId, data: bytes) -> None:
         """Durable when it returns; a file that is there already is touched."""
@@ -89,9 +89,10 @@ class BlobFiles:
 
     def names(self) -> Iterator[BlobId]:
         """Every blob that has a file, in order; files that are no blobs are passed over."""
-        if not self._folder.is_dir():
+        folder = Path(self._folder)
+        if not folder.is_dir():
             return
-        for shelf in sorted(self._folder.iterdir()):
+        for shelf in sorted(folder.iterdir()):
             for file in sorted(shelf.iterdir()) if shelf.is_dir() else ():
                 try:
                     yield BlobId.parse(shelf.name + file.name)

@@ -11,6 +11,8 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 EXACT = 4_000_000
+REMEMBERED = 1 << 20
+_compared: list[tuple[bytes, bytes, tuple[int, int]]] = []
 
 
 class Hunk(NamedTuple):
@@ -135,6 +137,16 @@ def _common_ends(old: bytes, new: bytes) -> tuple[int, int]:
 
 def common_affixes(one: bytes, other: bytes) -> tuple[int, int]:
     """The length of the longest common prefix, and of the longest common suffix of what is left after it."""
+    for old, new, known in _compared:
+        if old is one and new is other:
+            return known
+    found = _common_affixes(one, other)
+    # Whoever stores a version against another one then says how they differ.
+    _compared[:] = [(one, other, found)] if len(one) < REMEMBERED else []
+    return found
+
+
+def _common_affixes(one: bytes, other: bytes) -> tuple[int, int]:
     # Bisection over what is still open: each byte is compared about twice, by memcmp.
     prefix, limit = 0, min(len(one), len(other))
     high = limit

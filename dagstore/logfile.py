@@ -25,20 +25,20 @@ _sync = getattr(os, "fdatasync", os.fsync)
 class LogFile:
     """An open log. `OSError` is left to the caller, who knows what was being tried."""
 
-    def __init__(self, path: Path, *, create: bool, readonly: bool) -> None:
+    def __init__(self, path: Path | str, *, create: bool, readonly: bool) -> None:
         self._path = path
         flags = os.O_RDONLY if readonly else os.O_RDWR | (os.O_CREAT if create else 0)
         try:
             self._fd = os.open(path, flags | os.O_CLOEXEC, 0o666)
         except FileNotFoundError:
-            raise NotFound(f"no store at {path.parent}", hint="make one with `dag init`") from None
+            raise NotFound(f"no store at {os.path.dirname(path)}", hint="make one with `dag init`") from None
         self._pid = os.getpid()
         self._turn = threading.Lock()
         self._syncing = threading.Lock()
         self._written = 0
         self.durable = 0
         if create and not self.size():
-            for folder in path.parents[:2]:  # both may be new
+            for folder in Path(path).parents[:2]:  # both may be new
                 sync_folder(folder)
 
     def close(self) -> None:

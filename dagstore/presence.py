@@ -110,7 +110,8 @@ class Presence:
     trusted: bool
 
     def __init__(self, folder: Path, index: Path | str, *, readonly: bool) -> None:
-        self._path = folder / NAME
+        self._folder = folder
+        self._path = f"{folder}/{NAME}"
         self._index = index
         self._readonly = readonly
         self._pid = os.getpid()
@@ -309,7 +310,7 @@ class Presence:
 
     def _usable(self) -> int:
         if self._readonly:
-            raise Unavailable(f"{self._path.parent} is opened for reading only", hint="check its permissions")
+            raise Unavailable(f"{self._folder} is opened for reading only", hint="check its permissions")
         if self._handle is None:
             raise Refused("the store is closed", hint="open it again")
         if self._pid != os.getpid():
@@ -325,12 +326,12 @@ class Presence:
     def _refusal(self, line: _Line | None) -> DagError:
         if line is not None and _place(line) != self._here:
             return Refused(
-                f"{self._path.parent} is open on another machine or in another container (pid namespace)",
+                f"{self._folder} is open on another machine or in another container (pid namespace)",
                 hint="close it there first, or share that container's pid namespace",
                 code="elsewhere",
             )
         return Unavailable(
-            f"{self._path.parent} is in use, but its index was replaced or {self._path} cannot be understood",
+            f"{self._folder} is in use, but its index was replaced or {self._path} cannot be understood",
             hint="end the processes that have it open, then try again",
         )
 

@@ -31,7 +31,10 @@ NAMED = frozenset({BlobId, TreeId, NodeId})
 """Kinds whose records carry their id."""
 
 RAW, ZSTD, DELTA, SPLICE, FILE, NODE, TREE, REFS, REFS_ZSTD = range(9)
+_HEADS = {NUMBER[kind] << 4 | codec: (kind, codec, kind in NAMED) for kind in KINDS for codec in range(REFS_ZSTD + 1)}
 REPLACED, REMOVED, ADDED = range(3)
+_LONGEST = 10
+"""Bytes of the longest number."""
 
 Item = tuple[str, int, int]
 """path, mode, number of the blob's record."""
@@ -65,15 +68,15 @@ def write_record(kind: type[Id], codec: int, id: Id, rest: bytes) -> bytes:
 
 def read_record(data: bytes, number: int) -> Record:
     """`Damaged` unless kind and codec are known."""
-    kind, codec = (data[0] >> 4, data[0] & 15) if data else (15, 15)
-    if kind >= len(KINDS) or codec > REFS_ZSTD:
+    head = _HEADS.get(data[0]) if data else None
+    if head is None:
         raise _unreadable(number, "it is of no known kind")
-    cls = KINDS[kind]
-    if cls not in NAMED:
-        return Record(cls, codec, None, data[1:])
+    kind, codec, named = head
+    if not named:
+        return Record(kind, codec, None, data[1:])
     if len(data) <= SIZE:
         raise _unreadable(number, "it is cut off")
-    return Record(cls, codec, cls(data[1 : 1 + SIZE]), data[1 + SIZE :])
+    return Record(kind, codec, kind(data[1 : 1 + SIZE]), data[1 + SIZE :])
 
 
 def write_packed(number: int, packed: Packed) -> bytes:
@@ -141,8 +144,7 @@ def read_tree(rest: bytes, number: int) -> tuple[int, int, list[Change]]:
         if what == REMOVED:
             changes.append((position, what, None))
             continue
-        mode, at = _varint(rest, at, number)
-        blob, at = _varint(rest, at, number)
+        (mode, blob), at = varints(rest, 2, number, at)
         if not 0 < blob < number:
             raise _unreadable(number, "it names what does not exist")
         changes.append((position, what, (path, mode, number - blob)))
@@ -188,24 +190,23 @@ def varints(data: bytes, count: int, number: int, at: int = 0) -> tuple[list[int
     """So many numbers from `at` on, and where they end; `Damaged`, naming the record, if they do not."""
     found: list[int] = []
     value = shift = 0
-    for position in range(at, len(data)):
-        byte = data[position]
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            found.append(value)
-            if len(found) == count:
-                return found, position + 1
-            value = shift = 0
-        elif shift > 63:
-            break
+    for byte in data[at : at + _LONGEST * count]:
+        at += 1
+        if byte > 0x7F:
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if shift > 63:
+                break
+            continue
+        found.append(byte << shift | value)
+        if len(found) == count:
+            return found, at
+        value = shift = 0
     raise _unreadable(number, "a number has no end")
 
 
 def _varint(data: bytes, at: int, number: int) -> tuple[int, int]:
     """The number at `at`, and where it ends."""
-    if at < len(data) and data[at] < 0x80:  # as most are
-        return data[at], at + 1
     (value,), at = varints(data, 1, number, at)
     return value, at
 

@@ -68,7 +68,7 @@ class _Shared:
         self.memo = Memo()
         self._room = 0
         with ExitStack() as undo:
-            self.log = LogFile(folder / LOG, create=create, readonly=readonly)
+            self.log = LogFile(f"{folder}/{LOG}", create=create, readonly=readonly)
             undo.callback(self.log.close)
             self.presence = Presence.enter(folder, f"{folder}/{INDEX}/{DATA}", readonly=readonly)
             undo.callback(self.presence.leave, _not_synced)
@@ -90,7 +90,7 @@ class _Shared:
             _begin_index(self.folder, readonly=self.readonly)
         if not trusted:
             _give_up_index(self.folder)
-        self.env = open_environment(self.folder / INDEX, self.readonly)
+        self.env = open_environment(f"{self.folder}/{INDEX}", self.readonly)
         undo.callback(self.env.close)
         self.tables = open_tables(self.env, self.readonly)
         self._page = self.env.stat()["psize"]
@@ -271,7 +271,7 @@ class LmdbStorage:
         shared = self._usable()
         with translated(folder):
             (folder / INDEX).mkdir()
-            copy = open_environment(folder / INDEX, readonly=False)
+            copy = open_environment(f"{folder}/{INDEX}", readonly=False)
             try:
                 tables = open_tables(copy, readonly=False)
                 with shared.env.begin() as txn:

@@ -88,12 +88,14 @@ class Store(Adopting, Measuring, Keeping):
 
 def find_folder(start: Path | str = ".") -> Path:
     """The store folder that a directory belongs to: through its workspace pointer, or the nearest `.dag` above it."""
-    here = Path(start).absolute()
-    if here.name == FOLDER and _is_store(str(here)):
-        return here
-    directory, below = str(here), ""
+    here = os.fspath(start)
+    if not os.path.isabs(here):
+        here = str(Path(here).absolute())
+    if os.path.basename(here) == FOLDER and _is_store(here):
+        return Path(here)
+    directory, below = here, ""
     while directory != below:
-        folder = os.path.join(directory, FOLDER)
+        folder = f"{directory}/{FOLDER}"
         if _is_store(folder):
             return Path(folder)
         if os.path.isfile(folder):
