@@ -1,19 +1,18 @@
 """A ranking as a plain frozen value, with field names that the JSON of the command line keeps."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dagstore.ids import NodeId, ProtocolId
 from dagstore.model import Direction
 from dagstore.rank import Noise
-from dagstore.shown import Rows, Shown
+from dagstore.shown import Rows, two_columns
 
 if TYPE_CHECKING:
     import pandas
 
 
-@dataclass(frozen=True, slots=True)
-class FrontierRow(Shown):
+class FrontierRow(NamedTuple):
     rank: int
     id: NodeId
     short: str
@@ -26,6 +25,9 @@ class FrontierRow(Shown):
     generation: int
     primary: NodeId | None
     adopted: tuple[NodeId, ...]
+
+    def _repr_html_(self) -> str:
+        return two_columns(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dagstore.finding import BEGIN
 from dagstore.ids import NodeId
 from dagstore.log import LOOK_AHEAD, Frame, Gap, Head, Read, frames, read_frame, read_head
 from dagstore.records import KINDS, NUMBER
-from dagstore.rows import WORDS, chunks
+from dagstore.rows import RECORD, WORDS, rows_from, words_of
 from dagstore.storage import WHERE, Reader
 from dagstore.transactions import FRAMES
 
@@ -154,7 +154,7 @@ def lost_names(txn: Reader, lost: Collection[int]) -> dict[int, str]:
     if not lost:
         return {}
     wanted = set(lost)
-    rows = (row for first, words in chunks(txn, 1) for row in enumerate(words[::WORDS], start=first))
+    rows = (row for first, some in rows_from(txn, 1) for row in enumerate(words_of(some)[RECORD::WORDS], start=first))
     nodes = {node: record for node, record in rows if record in wanted}
     names = {}
     for key, _ in txn.scan("id"):

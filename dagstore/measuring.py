@@ -1,7 +1,6 @@
 """How runs come into a store: a queue of tickets, taken under claims, ended by recording a run."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dagstore.base import Base, Ref
@@ -135,7 +134,7 @@ class Measuring(Base):
                 raise NotFound(f"no blob {blob} in this store for the artifact {name!r}", hint="hand over its bytes")
         _, id = self._protocol(txn, protocol)
         blobs = {name: self._artifact(txn, run.node, data) for name, data in artifacts.items()}
-        whole = replace(run, protocol=id, artifacts={**run.artifacts, **blobs})
+        whole = run._replace(protocol=id, artifacts={**run.artifacts, **blobs})
         seq, _ = self._put(txn, whole, encode(whole), RunId)
         return self._run_view(txn, seq)
 

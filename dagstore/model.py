@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import cached_property, lru_cache
 from operator import attrgetter
@@ -163,8 +163,7 @@ class Direction(StrEnum):
     MAXIMIZE = "maximize"
 
 
-@dataclass(frozen=True, slots=True)
-class Protocol:
+class Protocol(NamedTuple):
     """What makes runs comparable. `budget` in seconds; `locked` are the locked entries of the tree, by path."""
 
     command: str
@@ -175,8 +174,7 @@ class Protocol:
     fingerprint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """One measurement of a node.
 
     `metrics` holds finite floats only; a missing metric is absent. `started` is in milliseconds since the
@@ -194,8 +192,8 @@ class Run:
     seed: int | None = None
     exit_code: int | None = None
     reason: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    artifacts: Mapping[str, BlobId] = field(default_factory=dict)
+    environment: Mapping[str, str] = {}
+    artifacts: Mapping[str, BlobId] = {}
 
 
 class Note(NamedTuple):

@@ -34,7 +34,7 @@ class Nodes(Sequence["NodeView"]):
         self,
         numbers: Numbers,
         view: Callable[[Iterable[int]], "Rows[NodeView]"],
-        name: Callable[[Iterable[int]], Iterable[NodeId]],
+        name: Callable[[list[int]], Iterable[NodeId]],
     ) -> None:
         self._numbers = numbers
         self._view = view

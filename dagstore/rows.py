@@ -16,11 +16,13 @@ from dagstore.storage import Reader, Writer
 
 CHUNK = 63
 """Rows a chunk: it then fills a page of LMDB (4096 bytes less its header)."""
-WORDS = 16
-"""How many words a row takes; the first eight are numbers, in the order of above."""
 _ROW = struct.Struct("<8I")
 _ID_AT = _ROW.size
 _BYTES = _ROW.size + SIZE
+WORDS = _BYTES // 4
+"""How many words a row takes."""
+RECORD, TREE, FIRST, PRIMARY, JUMP, DEPTH, GENERATION, ADOPTED = range(8)
+"""Which of them is what."""
 _PRIMARY = struct.Struct("<12xI")
 _LIMIT = 1 << 32
 NODES = b"nodes"
@@ -91,12 +93,24 @@ def append_row(txn: Writer, number: int, row: Row, id: NodeId) -> None:
     txn.put("place", NODES, number.to_bytes(8, "big"))
 
 
-def chunks(txn: Reader, number: int) -> "Iterator[tuple[int, array[int]]]":
-    """The words of all rows from the chunk of node `number` on, with the number of the first node of each chunk."""
-    for key, value in txn.scan("graph", _key((number - 1) // CHUNK)):
-        words = array("I")
-        words.frombytes(value)
-        yield int.from_bytes(key, "big") * CHUNK + 1, words
+def rows_from(txn: Reader, number: int) -> Iterator[tuple[int, bytes]]:
+    """All rows from that of node `number` on: the number of a node, with its row and those of some that follow."""
+    for key, chunk in txn.scan("graph", _key((number - 1) // CHUNK)):
+        first = int.from_bytes(key, "big") * CHUNK + 1
+        skipped = max(0, number - first)
+        yield first + skipped, chunk[skipped * _BYTES :]
+
+
+def words_of(rows: bytes) -> "array[int]":
+    """The words of rows; those of one column lie `WORDS` apart."""
+    words = array("I")
+    words.frombytes(rows)
+    return words
+
+
+def ids_in(rows: bytes) -> bytes:
+    """The ids in rows, one after the other."""
+    return b"".join([rows[at : at + SIZE] for at in range(_ID_AT, len(rows), _BYTES)])
 
 
 def pair(one: int, other: int) -> bytes:

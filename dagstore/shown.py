@@ -59,8 +59,12 @@ class Shown:
     __slots__ = ()
 
     def _repr_html_(self) -> str:
-        flat = _flat(plain(self))
-        return table([{"field": name, "value": value} for name, value in flat.items()])
+        return two_columns(self)
+
+
+def two_columns(record: object) -> str:
+    """A record as an HTML table of its fields."""
+    return table([{"field": name, "value": value} for name, value in _flat(plain(record)).items()])
 
 
 def flat_rows(records: Iterable[object]) -> list[dict[str, Any]]:

@@ -4,15 +4,28 @@ import threading
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dagstore.base import Base, Ref
 from dagstore.graph import Row, line_ancestor, merge_base
-from dagstore.ids import NodeId
+from dagstore.ids import SIZE, NodeId
 from dagstore.index import children, graph_row, row_of, touching
 from dagstore.model import EMPTY, changes
 from dagstore.nodes import Nodes, Numbers
-from dagstore.rows import WORDS, adopted_from, chunks, count_nodes, ids_of, line
+from dagstore.rows import (
+    DEPTH,
+    GENERATION,
+    JUMP,
+    PRIMARY,
+    WORDS,
+    adopted_from,
+    count_nodes,
+    ids_in,
+    ids_of,
+    line,
+    rows_from,
+    words_of,
+)
 from dagstore.shown import Rows
 from dagstore.storage import Reader
 
@@ -24,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class Tracing(Base):
-    _held: "Columns | None" = None
+    _held: "Held | None" = None
     _loading = threading.Lock()
 
     def nodes(self, *, limit: int | None = None, newest_first: bool = False, after: Ref | None = None) -> Nodes:
@@ -140,18 +153,20 @@ class Tracing(Base):
         with self._storage.read() as txn:
             return Rows(self._view(txn, number) for number in numbers)
 
-    def _read_ids(self, numbers: Iterable[int]) -> list[NodeId]:
+    def _read_ids(self, numbers: list[int]) -> list[NodeId]:
+        if self._held and max(numbers) <= len(self._held.columns):
+            return self._held.names(numbers)
         with self._storage.read() as txn:
             return list(ids_of(txn, numbers))
 
     def _line(self, node: int, txn: Reader) -> Iterator[int]:
         """`node` and its primary ancestors, from the columns if they are loaded."""
         held = self._held
-        if held is None or node > len(held):
+        if held is None or node > len(held.columns):
             return line(txn, node)
         from dagstore.reach import lineage
 
-        return lineage(held, node)
+        return lineage(held.columns, node)
 
     def _touches(self, txn: Reader, node: int, path: str) -> bool:
         primary = graph_row(txn, node).primary
@@ -159,27 +174,40 @@ class Tracing(Base):
         return any(change.path == path for change in changes(before, self._tree(txn, node)))
 
     def _columns(self, txn: Reader) -> "Columns":
-        """The whole graph in memory, of this snapshot or later: 16 bytes a node, and brought up to date when asked."""
+        """The whole graph in memory, of this snapshot or later: 48 bytes a node, and brought up to date when asked."""
         from dagstore.reach import Columns
 
         with self._loading:
             if self._held is None:
-                self._held = Columns()
+                self._held = Held(Columns(), bytearray(SIZE))
             _extend(self._held, txn)
-            return self._held
+            return self._held.columns
 
 
-def _extend(columns: "Columns", txn: Reader) -> None:
-    """Load the nodes that the columns lack."""
+class Held(NamedTuple):
+    """The graph in memory: what questions to all of it need, and the ids of the nodes; index 0 is no node."""
+
+    columns: "Columns"
+    ids: bytearray
+
+    def names(self, numbers: Iterable[int]) -> list[NodeId]:
+        ids = self.ids
+        return [NodeId(ids[number * SIZE : number * SIZE + SIZE]) for number in numbers]
+
+
+def _extend(held: Held, txn: Reader) -> None:
+    """Load the nodes that are not in memory yet."""
+    columns = held.columns
     known = len(columns)
     if known >= count_nodes(txn):
         return
-    for first, words in chunks(txn, known + 1):
-        skip = max(0, known + 1 - first) * WORDS
-        columns.primary += words[skip + 3 :: WORDS]
-        columns.jump += words[skip + 4 :: WORDS]
-        columns.depth += words[skip + 5 :: WORDS]
-        columns.generation += words[skip + 6 :: WORDS]
+    for _, rows in rows_from(txn, known + 1):
+        words = words_of(rows)
+        held.ids.extend(ids_in(rows))  # first, so that whoever finds a node in a column finds its name
+        columns.jump += words[JUMP::WORDS]
+        columns.depth += words[DEPTH::WORDS]
+        columns.generation += words[GENERATION::WORDS]
+        columns.primary += words[PRIMARY::WORDS]
     node = 0
     parents: list[int] = []
     for child, parent in adopted_from(txn, known + 1):

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dagstore
-from dagstore.errors import BadInput, NotFound
+from dagstore.errors import BadInput, NotFound, Refused
 from dagstore.testing.builders import make_store
 
 PATHS = ("train.py", "a/one.py", "a/two.py", "b.py", "z" * 200)
@@ -107,3 +107,17 @@ def test_an_error_ends_a_batch_with_nothing_of_its_transaction(store):
         again = batch.record(["@seed"], {"train.py": b"lost"})
     assert store.cat(again, "train.py") == b"lost"
     assert store.fsck("full").clean
+
+
+def test_a_charter_may_change_only_into_one_that_can_be_read(store):
+    charter = store.cat("@seed", "dag.toml")
+    with store.batch() as batch:
+        with pytest.raises(Refused, match="locked"):
+            batch.record(["@seed"], {"dag.toml": None})
+        with pytest.raises(Refused, match="is gone"):
+            batch.record(["@seed"], {"dag.toml": None}, unlock=True)
+        with pytest.raises(BadInput, match="dag.toml"):
+            batch.record(["@seed"], {"dag.toml": b"command = 1\n"}, unlock=True)
+        node = batch.record(["@seed"], {"dag.toml": charter + b"# wider\n"}, unlock=True)
+    assert store.count() == 2
+    assert store.charter(node) == store.charter("@seed")

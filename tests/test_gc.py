@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -229,7 +228,7 @@ def test_what_is_young_small_needed_or_among_the_best_stays(store, clock):
     measure(store, worse, 0.9, seed=3, log=log("small", 100))
     clock.advance(40 * DAY)
     run, protocol = make_run(store, worse, 0.9, seed=4)
-    young = replace(run, started=int(clock.now * 1000))
+    young = run._replace(started=int(clock.now * 1000))
     store.add_run(young, protocol, {"log": log("of a young run too")})
     swept = store.gc(logs_older=30 * DAY, keep_best=1)
     assert swept.artifacts["log"].count == 1

@@ -562,11 +562,11 @@ def test_a_run_of_an_unknown_node_is_refused(store):
     run, protocol = make_run(store, "@seed", 1.0)
     before = state(store)
     with pytest.raises(NotFound, match="no node"):
-        store.add_run(replace(run, node=NodeId.of(b"x")), protocol)
+        store.add_run(run._replace(node=NodeId.of(b"x")), protocol)
     with pytest.raises(NotFound, match="no node"):
-        store.add_run(replace(run, node=NodeId.of(b"x")), protocol, {"log": b"x"})
+        store.add_run(run._replace(node=NodeId.of(b"x")), protocol, {"log": b"x"})
     with pytest.raises(NotFound, match="no blob"):
-        store.add_run(replace(run, artifacts={"log": BlobId.of(b"x")}), protocol)
+        store.add_run(run._replace(artifacts={"log": BlobId.of(b"x")}), protocol)
     assert state(store) == before
 
 

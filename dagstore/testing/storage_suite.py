@@ -96,6 +96,38 @@ class StorageContract:
         with storage.read() as reader:
             assert (reader.records(), reader.record(2)) == (2, b"other")
 
+    def test_what_is_to_be_done_meanwhile_sees_the_commit_and_comes_before_the_end(self, storage: Storage) -> None:
+        seen: list[object] = []
+
+        def look() -> None:
+            with storage.read() as reader:
+                seen.append((reader.records(), reader.get("state", b"key")))
+            in_thread(lambda: log(storage, b"of another writer"))
+
+        with storage.write() as txn:
+            txn.log(b"one")
+            txn.put("state", b"key", b"value")
+            txn.meanwhile(look)
+            txn.meanwhile(lambda: seen.append("second"))
+            assert not seen
+        assert seen == [(1, b"value"), "second"]
+
+    def test_what_goes_wrong_meanwhile_takes_nothing_back(self, storage: Storage, tmp_path: Path) -> None:
+        with pytest.raises(ZeroDivisionError), storage.write() as txn:
+            txn.log(b"one")
+            txn.meanwhile(lambda: 1 // 0)  # type: ignore[arg-type]
+        storage = self.again(storage, tmp_path)
+        with storage.read() as reader:
+            assert (reader.records(), reader.record(1)) == (1, b"one")
+
+    def test_nothing_is_done_meanwhile_by_who_changes_nothing(self, storage: Storage) -> None:
+        seen: list[object] = []
+        with pytest.raises(ZeroDivisionError), storage.write() as txn:
+            txn.log(b"one")
+            txn.meanwhile(lambda: seen.append("done"))
+            raise ZeroDivisionError
+        assert not seen
+
     def test_a_reader_does_not_count_what_came_after_it(self, storage: Storage) -> None:
         log(storage, b"first")
         with storage.read() as reader:
