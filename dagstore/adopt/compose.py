@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dagstore.adopt.choice import Preference, sides
-from dagstore.adopt.outline import Syntax, Text
+from dagstore.adopt.merge import Resolve, unresolved
 from dagstore.adopt.places import collisions
-from dagstore.adopt.syntax import syntax_of
+from dagstore.adopt.syntax import Syntax, Text, syntax_of
 from dagstore.adopt.text import Bench, Contribution
 from dagstore.errors import BadInput
 from dagstore.ids import BlobId, NodeId
@@ -61,13 +61,15 @@ def compose(
     donors: Iterable[Donor],
     read: Callable[[BlobId], bytes],
     preference: Sequence[NodeId],
+    resolve: Resolve = unresolved,
 ) -> Composition:
     """The primary's `tree` with the changes of all donors.
 
     `read` answers with the content of any blob in the given trees; what it raises passes through. `preference`
-    names nodes, best first, and is asked about contradictions only. `BadInput` if one id brings two changes.
+    names nodes, best first, and is asked about contradictions only, after `resolve`, which is given the sides of one.
+    `BadInput` if one id brings two changes.
     """
-    work = _Work(primary, tree.by_path, read, Preference(preference))
+    work = _Work(primary, tree.by_path, read, Preference(preference), resolve)
     return work.composed(tree, _distinct(donors))
 
 
@@ -87,7 +89,8 @@ class _Work:
     here: Mapping[str, Entry]
     read: Callable[[BlobId], bytes]
     preference: Preference
-    texts: dict[tuple[BlobId, str], Text] = field(default_factory=dict)
+    resolve: Resolve
+    texts: dict[tuple[BlobId, Syntax], Text] = field(default_factory=dict)
     contents: dict[BlobId, bytes] = field(default_factory=dict)
     made: dict[BlobId, bytes] = field(default_factory=dict)
 
@@ -206,9 +209,11 @@ class _Work:
         if not all(is_text(self._content(blob)) for blob in blobs):
             return self._whole_content(here, changes)
         syntax = syntax_of(here.path)
-        bench = Bench(here.path, self.primary, self._text(here.blob, syntax), self.preference)
+        first = self._text(changes[0][1], syntax)
+        bench = Bench(here.path, self.primary, self._text(here.blob, syntax, first), self.preference, self.resolve)
         merged = bench.merge(
-            Contribution(origin, self._text(base, syntax), self._text(want, syntax)) for origin, base, want in changes
+            Contribution(origin, self._text(base, syntax, first), self._text(want, syntax, first))
+            for origin, base, want in changes
         )
         return self._write(merged.data, blobs), merged.decisions
 
@@ -233,10 +238,10 @@ class _Work:
             self.contents[blob] = self.read(blob)
         return self.contents[blob]
 
-    def _text(self, blob: BlobId, syntax: Syntax) -> Text:
-        key = (blob, syntax.rung)
+    def _text(self, blob: BlobId, syntax: Syntax, like: Text | None = None) -> Text:
+        key = (blob, syntax)
         if key not in self.texts:
-            self.texts[key] = Text(self._content(blob), syntax)
+            self.texts[key] = Text(self._content(blob), syntax, like)
         return self.texts[key]
 
     def _make_room(self, entries: dict[str, Entry], wishes: Mapping[str, Sequence[_Wish]]) -> list[Decision]:

@@ -1,28 +1,34 @@
-"""What turns one version of a file into another, cut as finely as its statements allow.
+"""What turns one row of units into another, cut as finely as the units can be told to be the same ones."""
 
-A hunk that takes or leaves whole statements is cut at its named statements, so that a change of one constant
-never reaches its neighbours. Any other hunk stays as the lines say.
-"""
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dagstore.adopt.units import SPACE, Unit, Units, rising, unique
+from dagstore.lines import Hunk, hunks
 
-from dagstore.adopt.outline import Text
-from dagstore.lines import hunks
+ALIKE = 0.6
+"""From which share of common words on, two units are versions of each other."""
+MANY = 400
+"""Pairs of units that are compared word by word at most."""
+LINES = frozenset({"", "line", "word"})
+"""Kinds that say nothing of what a unit is: removing several of them is one change."""
+Words = Counter[bytes]
+_WORD = re.compile(rb"\w+|[^\w\s]")
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """`new` in place of the old lines `start:end`; it begins at line `at` of the new version.
+class Cut(NamedTuple):
+    """`new` in place of the old units `start:end`; it begins at unit `at` of the new version.
 
-    `name` is the statement concerned, if it is exactly one. `hunk` counts the hunks that were cut.
+    `name` is that of the entity concerned, if it is exactly one. `hunk` counts the hunks that were cut.
     """
 
     start: int
     end: int
     at: int
-    new: tuple[bytes, ...]
+    new: Units
     name: str = ""
     hunk: int = 0
 
@@ -31,54 +37,138 @@ class Cut:
         return len(self.new) - (self.end - self.start)
 
 
-def cuts(old: Text, new: Text) -> list[Cut]:
+@lru_cache(maxsize=32)
+def differences(old: Units, new: Units) -> tuple[Hunk, ...]:
+    """The hunks between two rows; the same two are compared for what moved and for what changed.
+
+    Blank rows are compared only between units that are: by themselves they say nothing of what is the same.
+    """
+    firm, firm_new = _firm(old), _firm(new)
+    if len(firm) == len(old) and len(firm_new) == len(new):
+        return tuple(hunks(old, new))
+    out: list[Hunk] = []
+    at = to = 0
+    for one, other in [*_anchors(old, new, firm, firm_new), (len(old), len(new))]:
+        if old[at:one] != new[to:other]:
+            out += [Hunk(at + h.start, at + h.end, h.new_lines) for h in hunks(old[at:one], new[to:other])]
+        at, to = one + 1, other + 1
+    return tuple(out)
+
+
+def _firm(units: Units) -> list[int]:
+    return [number for number, unit in enumerate(units) if not unit.blank]
+
+
+def _anchors(old: Units, new: Units, firm: list[int], firm_new: list[int]) -> Iterator[tuple[int, int]]:
+    """The units that are the same in both, in order."""
+    at = to = 0
+    for hunk in hunks([old[number] for number in firm], [new[number] for number in firm_new]):
+        yield from zip(firm[at : hunk.start], firm_new[to : to + hunk.start - at], strict=True)
+        at, to = hunk.end, to + hunk.start - at + len(hunk.new_lines)
+    yield from zip(firm[at:], firm_new[to:], strict=True)
+
+
+def cuts(old: Units, new: Units) -> list[Cut]:
     """The cuts from `old` to `new` in order; applied together they make `new`."""
     out: list[Cut] = []
     shift = 0
-    for number, hunk in enumerate(hunks(old.lines, new.lines)):
-        whole = Cut(hunk.start, hunk.end, hunk.start + shift, hunk.new_lines, hunk=number)
-        out += _apart(old, new, whole) if _divisible(old, new, whole) else [whole]
+    for number, hunk in enumerate(differences(old, new)):
+        start, at = hunk.start, hunk.start + shift
+        end, stop = hunk.end, at + len(hunk.new_lines)
+        for one, other in _same(old, new, (start, end), (at, stop)):
+            out += _between(old, Cut(start, one, at, new[at:other], hunk=number))
+            if old[one] != new[other]:
+                name = old[one].entity if old[one].entity == new[other].entity else ""
+                out.append(Cut(one, one + 1, other, (new[other],), name, number))
+            start, at = one + 1, other + 1
+        out += _between(old, Cut(start, end, at, new[at:stop], hunk=number))
         shift += hunk.growth
     return out
 
 
-def _divisible(old: Text, new: Text, cut: Cut) -> bool:
-    if cut.end - cut.start == 1 and len(cut.new) == 1:
-        return False
-    return old.outline.whole(cut.start, cut.end) and new.outline.whole(cut.at, cut.at + len(cut.new))
+def _same(old: Units, new: Units, before: tuple[int, int], after: tuple[int, int]) -> list[tuple[int, int]]:
+    """Pairs of units of a hunk that are the same one before and after, in an order that rises on both sides."""
+    if before[0] == before[1] or after[0] == after[1]:
+        return []
+    was = unique((old[number].item.name, number) for number in range(*before))
+    now = unique((new[number].item.name, number) for number in range(*after))
+    named = [(number, now[name]) for name, number in was.items() if name in now]
+    kept = rising([other for _, other in named])
+    out: list[tuple[int, int]] = []
+    start, at = before[0], after[0]
+    for one, other in [*(pair for at, pair in enumerate(named) if at in kept), (before[1], after[1])]:
+        out += _alike(old, new, (start, one), (at, other))
+        if one < before[1]:
+            out.append((one, other))
+        start, at = one + 1, other + 1
+    return out
 
 
-def _apart(old: Text, new: Text, cut: Cut) -> Iterator[Cut]:
-    after = {span.name: span for span in new.outline.named(cut.at, cut.at + len(cut.new))}
-    both = [(span, after[span.name]) for span in old.outline.named(cut.start, cut.end) if span.name in after]
-    if any(right[1].start < left[1].start for left, right in pairwise(both)):
-        # The statements changed places: no cut keeps both orders.
-        yield cut
-        return
-    start, at = cut.start, cut.at
-    for was, now in both:
-        yield from _gap(old, new, Cut(start, was.start, at, tuple(new.lines[at : now.start]), hunk=cut.hunk))
-        lines = tuple(new.lines[now.start : now.end])
-        if lines != tuple(old.lines[was.start : was.end]):
-            yield Cut(was.start, was.end, now.start, lines, was.name, cut.hunk)
-        start, at = was.end, now.end
-    end = cut.at + len(cut.new)
-    yield from _gap(old, new, Cut(start, cut.end, at, tuple(new.lines[at:end]), hunk=cut.hunk))
-
-
-def _gap(old: Text, new: Text, cut: Cut) -> Iterator[Cut]:
-    """The cuts between two statements that both versions name: insertions and deletions go name by name."""
-    shift = 0
-    for hunk in hunks(old.lines[cut.start : cut.end], cut.new):
-        start, end = cut.start + hunk.start, cut.start + hunk.end
-        at = cut.at + hunk.start + shift
-        shift += hunk.growth
-        part = replace(cut, start=start, end=end, at=at, new=hunk.new_lines)
-        if start == end:
-            for name, first, last in new.outline.pieces(at, at + len(part.new)):
-                yield replace(part, at=first, new=tuple(new.lines[first:last]), name=name)
-        elif not part.new:
-            for name, first, last in old.outline.pieces(start, end):
-                yield replace(part, start=first, end=last, name=name)
+def _alike(
+    old: Sequence[Unit], new: Sequence[Unit], before: tuple[int, int], after: tuple[int, int]
+) -> list[tuple[int, int]]:
+    """The pairs without a common name that are most alike in all, none of them crossing another."""
+    rows, columns = before[1] - before[0], after[1] - after[0]
+    if not rows or not columns or rows * columns > MANY or old[before[0]].kind in ("", "word"):
+        return []
+    best = [[0.0] * (columns + 1) for _ in range(rows + 1)]
+    words = [Counter(_WORD.findall(old[i])) for i in range(*before)]
+    others = [Counter(_WORD.findall(new[j])) for j in range(*after)]
+    score = [
+        [_alikeness(old[before[0] + i], new[after[0] + j], words[i], others[j]) for j in range(columns)]
+        for i in range(rows)
+    ]
+    for i in range(rows - 1, -1, -1):
+        for j in range(columns - 1, -1, -1):
+            best[i][j] = max(best[i + 1][j], best[i][j + 1], score[i][j] and score[i][j] + best[i + 1][j + 1])
+    out: list[tuple[int, int]] = []
+    i = j = 0
+    while i < rows and j < columns:
+        if score[i][j] and best[i][j] == score[i][j] + best[i + 1][j + 1]:
+            out.append((before[0] + i, after[0] + j))
+            i, j = i + 1, j + 1
+        elif best[i][j] == best[i + 1][j]:
+            i += 1
         else:
-            yield part
+            j += 1
+    return out
+
+
+def _alikeness(one: Unit, other: Unit, words: Words, others: Words) -> float:
+    """0 unless the units may be versions of one another."""
+    if one.kind != other.kind or (one.entity and other.entity):
+        return 0.0
+    if one == other:
+        return 1.0
+    share = 2 * (words & others).total() / (words.total() + others.total() or 1)
+    return share if share >= ALIKE else 0.0
+
+
+def _between(old: Units, cut: Cut) -> Iterator[Cut]:
+    """The cuts between two pairs: what is only added goes by entities, and what is only removed unit by unit."""
+    if old[cut.start : cut.end] == cut.new:
+        return
+    if cut.start == cut.end:
+        for first, last, name in _pieces(cut.new):
+            yield cut._replace(at=cut.at + first, new=cut.new[first:last], name=name)
+    elif not cut.new and old[cut.start].kind not in LINES:
+        for number in range(cut.start, cut.end):
+            yield cut._replace(start=number, end=number + 1, name=old[number].entity)
+    else:
+        yield cut
+
+
+def _pieces(units: Units) -> Iterator[tuple[int, int, str]]:
+    """Each entity with the comments above it, and what lies between two of them together."""
+    start = 0
+    for number, unit in enumerate(units):
+        if unit.entity:
+            above = number
+            while above > start and units[above - 1].kind == SPACE:
+                above -= 1
+            if start < above:
+                yield start, above, ""
+            yield above, number + 1, unit.entity
+            start = number + 1
+    if start < len(units):
+        yield start, len(units), ""

@@ -1,26 +1,27 @@
-"""The cuts of one donor carried over to the primary's lines, and where the primary stands against them."""
+"""The cuts of one donor carried over to the primary's units, and where the primary stands against them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
 from dagstore.adopt.cuts import Cut, cuts
-from dagstore.adopt.outline import Text
+from dagstore.adopt.units import Unit, Units, entities
 from dagstore.ids import NodeId
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """`new` in place of the primary's lines `start:end`, as `origin` wants it.
+    """`new` in place of the primary's units `start:end`, as `origin` wants it.
 
-    `against` marks both sides of a place that the primary changed by itself; the primary's side puts there what
-    there is. `adds` marks a named statement that the donor's base does not know. `beside` marks an insertion
-    where the primary inserted as well. `reach` are the lines of the hunk it was cut from. `rank` orders the
-    edits of one origin, `nth` its equal insertions at one point.
+    `old` is what it replaces in the donor's base. `against` marks both sides of a place that the primary changed by
+    itself; the primary's side puts there what there is. `adds` marks an entity that the donor's base does not know.
+    `beside` marks an insertion where the primary inserted as well. `reach` are the units of the hunk it was cut from.
+    `rank` orders the edits of one origin, `nth` its equal insertions at one point.
     """
 
     start: int
     end: int
-    new: tuple[bytes, ...]
+    new: Units
+    old: Units
     origin: NodeId
     name: str = ""
     against: bool = False
@@ -40,17 +41,23 @@ class Edit:
     def point(self) -> bool:
         return self.start == self.end
 
-    def overlaps(self, other: "Edit") -> bool:
-        """Whether both change a line, or one inserts inside of what the other changes.
+    @property
+    def single(self) -> bool:
+        """Whether it is about one unit of the primary, and leaves one there."""
+        return self.end - self.start == len(self.new) == 1
 
-        Contested places overlap if they only touch: lines between them may be gone from the primary.
+    def overlaps(self, other: "Edit") -> bool:
+        """Whether both change a unit, or one inserts inside of what the other changes.
+
+        Contested places overlap if they only touch, unless each is about one unit: units between them may be gone from
+        the primary.
         """
-        if self.against and other.against:
+        if self.against and other.against and not (self.single and other.single):
             return self.start <= other.end and other.start <= self.end
         return self.start < other.end and other.start < self.end
 
     @property
-    def change(self) -> tuple[int, int, tuple[bytes, ...], int]:
+    def change(self) -> tuple[int, int, Units, int]:
         """What is the same in the edits of two parents that agree."""
         return self.start, self.end, self.new, self.nth
 
@@ -68,27 +75,29 @@ class Edit:
 class _Fork:
     """The primary and a donor over their common base."""
 
-    base: Text
-    primary: Text
+    base: Units
+    primary: Units
     primary_id: NodeId
     origin: NodeId
 
 
-def edits_onto(primary: Text, primary_id: NodeId, base: Text, donor: Text, origin: NodeId) -> list[Edit]:
-    """What the donor changed in `base`, in the primary's lines and in order.
+def edits_onto(primary: Units, primary_id: NodeId, base: Units, donor: Units, origin: NodeId) -> list[Edit]:
+    """What the donor changed in `base`, in the primary's units and in order.
 
-    Where the primary changed the same lines, its own edit stands beside the donor's.
+    Where the primary changed the same units, its own edit stands beside the donor's.
     """
     fork = _Fork(base, primary, primary_id, origin)
     theirs = cuts(base, donor)
-    ours = [] if base.data == primary.data else cuts(base, primary)
-    placed = [pair for cluster in _clusters(ours, theirs) for pair in _placed(fork, *cluster)]
+    ours = [] if base == primary else cuts(base, primary)
+    added = any(cut.name and cut.start == cut.end for cut in theirs)
+    known = {unit.entity for unit in base} if added else frozenset()
+    placed = [pair for cluster in _clusters(ours, theirs) for pair in _placed(fork, known, *cluster)]
     edits = _reaching([(number, replace(edit, rank=rank)) for rank, (number, edit) in enumerate(placed)])
     return _meeting_additions(fork, ours, edits) if ours else edits
 
 
 def _clusters(ours: Sequence[Cut], theirs: Sequence[Cut]) -> Iterator[tuple[int, list[Cut], list[Cut]]]:
-    """Cuts that overlap in the base, together, with how far the primary's lines have moved before them."""
+    """Cuts that overlap in the base, together, with how far the primary's units have moved before them."""
     tagged = [(cut.start, cut.end, side, cut) for side, some in enumerate((ours, theirs)) for cut in some]
     tagged.sort(key=lambda item: item[:3])
     shift = end = 0
@@ -105,7 +114,7 @@ def _clusters(ours: Sequence[Cut], theirs: Sequence[Cut]) -> Iterator[tuple[int,
         yield shift, *sides
 
 
-def _placed(fork: _Fork, shift: int, ours: list[Cut], theirs: list[Cut]) -> Iterator[tuple[int, Edit]]:
+def _placed(fork: _Fork, known: Set[str], shift: int, ours: list[Cut], theirs: list[Cut]) -> Iterator[tuple[int, Edit]]:
     """Edits with the number of the hunk they were cut from; -1 for the primary's own."""
     if not theirs:
         return
@@ -113,31 +122,31 @@ def _placed(fork: _Fork, shift: int, ours: list[Cut], theirs: list[Cut]) -> Iter
         yield from _contest(fork, shift, ours, theirs)
         return
     for cut in theirs:
-        adds = bool(cut.name) and cut.start == cut.end and cut.name not in fork.base.outline.names
-        yield cut.hunk, Edit(cut.start + shift, cut.end + shift, cut.new, fork.origin, cut.name, adds=adds)
+        adds = bool(cut.name) and cut.start == cut.end and cut.name not in known
+        old = fork.base[cut.start : cut.end]
+        yield cut.hunk, Edit(cut.start + shift, cut.end + shift, cut.new, old, fork.origin, cut.name, adds=adds)
 
 
 def _contest(fork: _Fork, shift: int, ours: list[Cut], theirs: list[Cut]) -> Iterator[tuple[int, Edit]]:
     first = min(cut.start for cut in ours + theirs)
     last = max(cut.end for cut in ours + theirs)
     start, end = first + shift, last + shift + sum(cut.growth for cut in ours)
-    name = fork.base.outline.around(first, last)
-    wish = applied(fork.base.lines, first, last, [(cut.start, cut.end, cut.new) for cut in theirs])
-    yield -1, Edit(start, end, tuple(fork.primary.lines[start:end]), fork.primary_id, name, against=True)
-    yield theirs[0].hunk, Edit(start, end, wish, fork.origin, name, against=True)
+    old = fork.base[first:last]
+    name = old[0].entity if len(old) == 1 else ""
+    wish = applied(fork.base, first, last, [(cut.start, cut.end, cut.new) for cut in theirs])
+    yield -1, Edit(start, end, fork.primary[start:end], old, fork.primary_id, name, against=True)
+    yield theirs[0].hunk, Edit(start, end, wish, old, fork.origin, name, against=True)
 
 
-def applied(
-    lines: Sequence[bytes], first: int, last: int, changes: Sequence[tuple[int, int, tuple[bytes, ...]]]
-) -> tuple[bytes, ...]:
-    """The lines `first:last` with disjoint, ordered changes made."""
-    out: list[bytes] = []
+def applied(units: Units, first: int, last: int, changes: Sequence[tuple[int, int, Units]]) -> Units:
+    """The units `first:last` with disjoint, ordered changes made."""
+    out: list[Unit] = []
     at = first
     for start, end, new in changes:
-        out += lines[at:start]
+        out += units[at:start]
         out += new
         at = end
-    return (*out, *lines[at:last])
+    return (*out, *units[at:last])
 
 
 def _reaching(numbered: Sequence[tuple[int, Edit]]) -> list[Edit]:
@@ -150,13 +159,12 @@ def _reaching(numbered: Sequence[tuple[int, Edit]]) -> list[Edit]:
 
 
 def _meeting_additions(fork: _Fork, ours: Sequence[Cut], edits: list[Edit]) -> list[Edit]:
-    """Insertions brought to where the primary inserted the same name or the same lines."""
-    added = [cut for cut in ours if cut.start == cut.end]
-    by_name = {cut.name: cut for cut in added}
-    inserted = _inserted(added)
+    """Insertions brought to where the primary inserted the same entity or the same units."""
+    there = entities(fork.primary) if any(edit.adds for edit in edits) else {}
+    inserted = _inserted([cut for cut in ours if cut.start == cut.end])
     out: list[Edit] = []
     for edit in edits:
-        target = _counterpart(fork, by_name, inserted, edit)
+        target = _counterpart(there, inserted, edit)
         if target and not any(_touches(other, *target) for other in edits if other is not edit):
             out += _opposed(fork, edit, *target)
         else:
@@ -164,25 +172,20 @@ def _meeting_additions(fork: _Fork, ours: Sequence[Cut], edits: list[Edit]) -> l
     return out
 
 
-def _inserted(added: Sequence[Cut]) -> dict[int, tuple[bytes, ...]]:
-    """All lines that the primary inserted up to a point, by that point: pieces of one insertion follow each other."""
-    out: dict[int, tuple[bytes, ...]] = {}
+def _inserted(added: Sequence[Cut]) -> dict[int, Units]:
+    """All units that the primary inserted up to a point, by that point: pieces of one insertion follow each other."""
+    out: dict[int, Units] = {}
     for cut in added:
         out[cut.at + len(cut.new)] = out.get(cut.at, ()) + cut.new
     return out
 
 
-def _counterpart(
-    fork: _Fork, by_name: dict[str, Cut], inserted: dict[int, tuple[bytes, ...]], edit: Edit
-) -> tuple[int, int] | None:
-    """The primary's lines that answer an insertion: the same new name, else the same lines at the same point."""
+def _counterpart(there: dict[str, int], inserted: dict[int, Units], edit: Edit) -> tuple[int, int] | None:
+    """The primary's units that answer an insertion: the same new entity, else the same units at the same point."""
     if edit.against or not edit.point:
         return None
-    if edit.adds and edit.name in fork.primary.outline.names:
-        if cut := by_name.get(edit.name):
-            return cut.at, cut.at + len(cut.new)
-        span = fork.primary.outline.names[edit.name]
-        return span.start, span.end
+    if edit.adds and edit.name in there:
+        return there[edit.name], there[edit.name] + 1
     present = inserted.get(edit.start, ())
     length = len(edit.new)
     for offset in range(len(present) - length + 1):
@@ -197,6 +200,5 @@ def _touches(edit: Edit, start: int, end: int) -> bool:
 
 
 def _opposed(fork: _Fork, edit: Edit, start: int, end: int) -> list[Edit]:
-    mine = tuple(fork.primary.lines[start:end])
     moved = replace(edit, start=start, end=end, against=True, adds=False, reach=(start, end))
-    return [replace(moved, new=mine, origin=fork.primary_id), moved]
+    return [replace(moved, new=fork.primary[start:end], origin=fork.primary_id), moved]

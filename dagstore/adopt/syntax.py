@@ -1,16 +1,99 @@
-"""Which rung above plain lines a file is composed with, chosen by its name. A new rung is a new row here."""
+"""How the files of a kind are taken apart, chosen by their name. A new kind of file is a new row here."""
 
-from dagstore.adopt import assignments
-from dagstore.adopt.outline import EMPTY, Syntax
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
-PLAIN = Syntax(outline=lambda data: EMPTY, valid=lambda data: True, rung="lines")
-PYTHON = Syntax(outline=assignments.outline, valid=assignments.compiles, rung="assignment")
+from dagstore.adopt import data, python
+from dagstore.adopt.source import Parsed, parse
+from dagstore.adopt.units import Item, Series, Unit
+from dagstore.lines import split_lines
 
-BY_SUFFIX = {".py": PYTHON, ".pyi": PYTHON, ".pyw": PYTHON}
+LINE = Item("line")
+LIMIT = 4_000_000
+"""Bytes above which a file is only taken apart into lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Syntax:
+    """A language that tree-sitter parses: `read` gives what a file is made of, None if it is not well-formed; `valid`
+    says whether it is, and `sound` the same sooner, if all but a few of its top units are those of well-formed files.
+    Without a language a file is made of lines.
+    """
+
+    language: str
+    read: Callable[[Parsed], Series | None]
+    valid: Callable[[bytes], bool]
+    sound: Callable[[bytes, Sequence[bytes]], bool]
+
+
+def lines_of(text: bytes) -> Series:
+    """The lines of a file."""
+    rows = split_lines(text)
+    return Series("line", tuple(Unit.of(row, LINE, (at, at)) for at, row in enumerate(rows, start=1)))
+
+
+PLAIN = Syntax("", lambda file: lines_of(file.source.data), lambda text: True, lambda text, fresh: True)
+PYTHON = Syntax("python", python.read, python.valid, python.sound)
+JSON = Syntax("json", data.read_json, data.valid_json, lambda text, fresh: data.valid_json(text))
+TOML = Syntax("toml", data.read_toml, data.valid_toml, lambda text, fresh: data.valid_toml(text))
+YAML = Syntax("yaml", data.read_yaml, data.valid_yaml, lambda text, fresh: data.valid_yaml(text))
+
+BY_SUFFIX = {
+    ".py": PYTHON,
+    ".pyi": PYTHON,
+    ".pyw": PYTHON,
+    ".json": JSON,
+    ".toml": TOML,
+    ".yaml": YAML,
+    ".yml": YAML,
+}
 
 
 def syntax_of(path: str) -> Syntax:
-    """The syntax of the file at `path`; plain lines unless a rung knows its suffix."""
+    """The syntax of the file at `path`; plain lines unless its suffix is known."""
     name = path.rpartition("/")[2]
     stem, dot, suffix = name.rpartition(".")
     return BY_SUFFIX.get(dot + suffix.lower(), PLAIN) if stem else PLAIN
+
+
+class Text:
+    """One version of a text file, which may be `like` another one.
+
+    It is read as if its last line ended as well; `ended` says whether it does.
+    """
+
+    def __init__(self, text: bytes, syntax: Syntax, like: "Text | None" = None) -> None:
+        self.data = text
+        self.syntax = syntax
+        self._like = like
+        self.ended = not text or text.endswith(b"\n")
+        self.full = text if self.ended else text + b"\n"
+
+    @cached_property
+    def series(self) -> Series | None:
+        """What it is made of by its syntax, where that can be told."""
+        if not self.syntax.language:
+            return self.lines
+        odd = len(self.data) > LIMIT or self.data.count(b"\r") != self.data.count(b"\r\n")
+        return None if odd else self.syntax.read(self.parsed)
+
+    @cached_property
+    def parsed(self) -> Parsed:
+        """To be asked for where there is a language."""
+        return parse(self.syntax.language, self.full, self._like.parsed if self._like else None)
+
+    @cached_property
+    def lines(self) -> Series:
+        return lines_of(self.full)
+
+    @cached_property
+    def valid(self) -> bool:
+        return self.syntax.valid(self.data)
+
+
+def doubled(units: Iterable[Unit]) -> set[str]:
+    """Names of entities that are there more than once; to import something twice does no harm."""
+    counts = Counter(unit.entity for unit in units if unit.kind != "import")
+    return {name for name, count in counts.items() if name and count > 1}

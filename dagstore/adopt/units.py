@@ -1,0 +1,148 @@
+"""Files taken apart: units, and the two ways in which one is made of others.
+
+A unit is a piece of a file that may be taken, left or replaced as one. What it is called and what it is made of is
+worked out when somebody asks, since most units of a file are the same in all versions.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+SPACE = "space"
+"""The kind of what only people read: comments and white space."""
+
+
+class Slots(NamedTuple):
+    """A fixed number of units, each with a role; one after the other they are the whole."""
+
+    kind: str
+    units: "tuple[Unit, ...]"
+
+
+class Series(NamedTuple):
+    """Any number of units between `opening` and `closing`.
+
+    With `comma`, one stands between any two of them, and with `trailing` also after the last.
+    """
+
+    kind: str
+    units: "tuple[Unit, ...]"
+    opening: bytes = b""
+    closing: bytes = b""
+    comma: bool = False
+    trailing: bool = False
+
+
+Parts = Slots | Series | None
+
+
+class Item(NamedTuple):
+    """What a unit is: its kind in its language, and what it is called among its siblings.
+
+    An entity is found by its name wherever it stands among them. `order` is where it has to stand among others that
+    are added at one place.
+    """
+
+    kind: str = ""
+    name: str = ""
+    entity: bool = False
+    order: int = 0
+
+
+PLAIN = Item()
+BLANK = Item(SPACE)
+"""What stands between units of a file and is none of them."""
+
+
+def whole() -> Parts:
+    """What a unit is made of that is not taken apart."""
+    return None
+
+
+class Unit(bytes):
+    """The bytes of a piece of a file. Two are equal if their bytes are.
+
+    `lines` are its first and its last line in the file, from 1 on. Where commas stand between units, `gap` is what
+    stands before this one and is no part of it (None: it begins a line of its own), and the comma goes before the last
+    `tail` bytes.
+    """
+
+    _item: Item | Callable[[], Item]
+    lines: tuple[int, int]
+    parts: Callable[[], Parts]
+    gap: bytes | None
+    tail: int
+
+    @classmethod
+    def of(
+        cls,
+        data: bytes,
+        item: Item | Callable[[], Item] = PLAIN,
+        lines: tuple[int, int] = (0, 0),
+        parts: Callable[[], Parts] = whole,
+        gap: bytes | None = b"",
+        tail: int = 0,
+    ) -> "Unit":
+        unit = cls(data)
+        unit._item, unit.lines, unit.parts, unit.gap, unit.tail = item, lines, parts, gap, tail
+        return unit
+
+    @property
+    def item(self) -> Item:
+        if not isinstance(self._item, Item):
+            self._item = self._item()
+        return self._item
+
+    @property
+    def blank(self) -> bool:
+        return self._item is BLANK
+
+    @property
+    def kind(self) -> str:
+        return self.item.kind
+
+    @property
+    def entity(self) -> str:
+        """Its name if it is an entity, else nothing."""
+        item = self.item
+        return item.name if item.entity else ""
+
+    def saying(self, data: bytes, tail: int = 0) -> "Unit":
+        """Other bytes in its place; they are not taken apart again."""
+        return Unit.of(data, self._item, self.lines, whole, self.gap, tail)
+
+
+Units = tuple[Unit, ...]
+
+
+def entities(units: Iterable[Unit]) -> dict[str, int]:
+    """Where the entities are, by name; without those that are there more than once."""
+    return unique((unit.entity, number) for number, unit in enumerate(units))
+
+
+def unique(named: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """The numbers by name, where a name is there just once."""
+    found: dict[str, int] = {}
+    twice = {""}
+    for name, number in named:
+        if found.setdefault(name, number) != number:
+            twice.add(name)
+    return {name: number for name, number in found.items() if name not in twice}
+
+
+def rising(numbers: Sequence[int]) -> set[int]:
+    """The positions of a longest rising run of distinct numbers (patience sorting)."""
+    tops: list[int] = []
+    ends: list[int] = []
+    before: list[int] = []
+    for at, number in enumerate(numbers):
+        pile = bisect_left(tops, number)
+        before.append(ends[pile - 1] if pile else -1)
+        tops[pile : pile + 1] = [number]
+        ends[pile : pile + 1] = [at]
+    found: set[int] = set()
+    at = ends[-1] if ends else -1
+    while at >= 0:
+        found.add(at)
+        at = before[at]
+    return found
