@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from dagstore.adopt.units import SPACE, Unit, Units, rising, unique
+from dagstore.adopt.units import SPACE, Unit, Units, firm, rising, unique
 from dagstore.lines import Hunk, hunks
 
 ALIKE = 0.6
@@ -43,29 +43,51 @@ def differences(old: Units, new: Units) -> tuple[Hunk, ...]:
 
     Blank rows are compared only between units that are: by themselves they say nothing of what is the same.
     """
-    firm, firm_new = _firm(old), _firm(new)
-    if len(firm) == len(old) and len(firm_new) == len(new):
+    there, then = _firm(old), _firm(new)
+    if len(there) == len(old) and len(then) == len(new):
         return tuple(hunks(old, new))
     out: list[Hunk] = []
     at = to = 0
-    for one, other in [*_anchors(old, new, firm, firm_new), (len(old), len(new))]:
-        if old[at:one] != new[to:other]:
-            out += [Hunk(at + h.start, at + h.end, h.new_lines) for h in hunks(old[at:one], new[to:other])]
+    for one, other in [*_anchors(old, new, there, then), (len(old), len(new))]:
+        for hunk in _gap(old[at:one], new[to:other]):
+            moved = Hunk(at + hunk.start, at + hunk.end, hunk.new_lines)
+            out.append(_raised(old, moved, out[-1].end + 1 if out else 0))
         at, to = one + 1, other + 1
     return tuple(out)
+
+
+def _gap(old: Units, new: Units) -> Sequence[Hunk]:
+    """The hunks between two anchors; one, if there are other units than blank rows on both sides."""
+    if old == new:
+        return ()
+    return [Hunk(0, len(old), new)] if firm(old) and firm(new) else hunks(old, new)
+
+
+def _raised(old: Units, hunk: Hunk, first: int) -> Hunk:
+    """The same change, such that the blank rows beside what is put in or taken out are those above it."""
+    start, end, new = hunk
+    while start == end and start > first and _blank_twice(old[start - 1], new[-1]):
+        start, end, new = start - 1, end - 1, (new[-1], *new[:-1])
+    while not new and start > first and _blank_twice(old[start - 1], old[end - 1]):
+        start, end = start - 1, end - 1
+    return Hunk(start, end, new)
+
+
+def _blank_twice(one: bytes, other: bytes) -> bool:
+    return one == other and not one.strip()
 
 
 def _firm(units: Units) -> list[int]:
     return [number for number, unit in enumerate(units) if not unit.blank]
 
 
-def _anchors(old: Units, new: Units, firm: list[int], firm_new: list[int]) -> Iterator[tuple[int, int]]:
+def _anchors(old: Units, new: Units, there: list[int], then: list[int]) -> Iterator[tuple[int, int]]:
     """The units that are the same in both, in order."""
     at = to = 0
-    for hunk in hunks([old[number] for number in firm], [new[number] for number in firm_new]):
-        yield from zip(firm[at : hunk.start], firm_new[to : to + hunk.start - at], strict=True)
+    for hunk in hunks([old[number] for number in there], [new[number] for number in then]):
+        yield from zip(there[at : hunk.start], then[to : to + hunk.start - at], strict=True)
         at, to = hunk.end, to + hunk.start - at + len(hunk.new_lines)
-    yield from zip(firm[at:], firm_new[to:], strict=True)
+    yield from zip(there[at:], then[to:], strict=True)
 
 
 def cuts(old: Units, new: Units) -> list[Cut]:
@@ -138,37 +160,62 @@ def _alikeness(one: Unit, other: Unit, words: Words, others: Words) -> float:
     """0 unless the units may be versions of one another."""
     if one.kind != other.kind or (one.entity and other.entity):
         return 0.0
-    if one == other:
-        return 1.0
+    return 1.0 if one == other else _share(words, others)
+
+
+def _share(words: Words, others: Words) -> float:
     share = 2 * (words & others).total() / (words.total() + others.total() or 1)
     return share if share >= ALIKE else 0.0
 
 
 def _between(old: Units, cut: Cut) -> Iterator[Cut]:
     """The cuts between two pairs: what is only added goes by entities, and what is only removed unit by unit."""
-    if old[cut.start : cut.end] == cut.new:
+    was = old[cut.start : cut.end]
+    if was == cut.new:
         return
-    if cut.start == cut.end:
-        for first, last, name in _pieces(cut.new):
-            yield cut._replace(at=cut.at + first, new=cut.new[first:last], name=name)
-    elif not cut.new and old[cut.start].kind not in LINES:
-        for number in range(cut.start, cut.end):
-            yield cut._replace(start=number, end=number + 1, name=old[number].entity)
+    if was and cut.new and _strangers(firm(was), firm(cut.new)):
+        yield from _removed(old, cut)
+        yield from _added(cut._replace(start=cut.end))
+    elif not was:
+        yield from _added(cut)
+    elif not cut.new and was[0].kind not in LINES:
+        yield from _removed(old, cut)
     else:
         yield cut
 
 
+def _removed(old: Units, cut: Cut) -> Iterator[Cut]:
+    for number in range(cut.start, cut.end):
+        yield cut._replace(start=number, end=number + 1, new=(), name=old[number].entity)
+
+
+def _added(cut: Cut) -> Iterator[Cut]:
+    for first, last, name in _pieces(cut.new):
+        yield cut._replace(at=cut.at + first, new=cut.new[first:last], name=name)
+
+
+def _strangers(old: Units, new: Units) -> bool:
+    """Whether entities went and others came that have nothing to do with them."""
+    if not old or not new or not all(unit.entity for unit in (*old, *new)) or len(old) * len(new) > MANY:
+        return False
+    words = [Counter(_WORD.findall(unit)) for unit in old]
+    return not any(_share(some, Counter(_WORD.findall(unit))) for unit in new for some in words)
+
+
 def _pieces(units: Units) -> Iterator[tuple[int, int, str]]:
-    """Each entity with the comments above it, and what lies between two of them together."""
+    """Each entity with the comments and the blank rows on the one side of it, and what lies between two together."""
+    below = bool(units[0].strip()) and not units[-1].strip()
     start = 0
     for number, unit in enumerate(units):
-        if unit.entity:
+        if unit.entity and number >= start:
             above = number
             while above > start and units[above - 1].kind == SPACE:
                 above -= 1
             if start < above:
                 yield start, above, ""
-            yield above, number + 1, unit.entity
             start = number + 1
+            while below and start < len(units) and not units[start].strip():
+                start += 1
+            yield above, start, unit.entity
     if start < len(units):
         yield start, len(units), ""

@@ -13,9 +13,10 @@ class Edit:
     """`new` in place of the primary's units `start:end`, as `origin` wants it.
 
     `old` is what it replaces in the donor's base. `against` marks both sides of a place that the primary changed by
-    itself; the primary's side puts there what there is. `adds` marks an entity that the donor's base does not know.
-    `beside` marks an insertion where the primary inserted as well. `reach` are the units of the hunk it was cut from.
-    `rank` orders the edits of one origin, `nth` its equal insertions at one point.
+    itself; the primary's side puts there what there is; `agreed` says that both made the same of it. `adds` marks an
+    entity that the donor's base does not know, `beside` an insertion where the primary inserted as well. `reach` are
+    the units of the hunk it was cut from. `rank` orders the edits of one origin, `nth` its equal insertions at one
+    point.
     """
 
     start: int
@@ -25,6 +26,7 @@ class Edit:
     origin: NodeId
     name: str = ""
     against: bool = False
+    agreed: bool = False
     adds: bool = False
     beside: bool = False
     reach: tuple[int, int] = (0, 0)
@@ -52,7 +54,8 @@ class Edit:
         Contested places overlap if they only touch, unless each is about one unit: units between them may be gone from
         the primary.
         """
-        if self.against and other.against and not (self.single and other.single):
+        open = not (self.agreed or other.agreed) and not (self.single and other.single)
+        if self.against and other.against and open:
             return self.start <= other.end and other.start <= self.end
         return self.start < other.end and other.start < self.end
 
@@ -134,8 +137,9 @@ def _contest(fork: _Fork, shift: int, ours: list[Cut], theirs: list[Cut]) -> Ite
     old = fork.base[first:last]
     name = old[0].entity if len(old) == 1 else ""
     wish = applied(fork.base, first, last, [(cut.start, cut.end, cut.new) for cut in theirs])
-    yield -1, Edit(start, end, fork.primary[start:end], old, fork.primary_id, name, against=True)
-    yield theirs[0].hunk, Edit(start, end, wish, old, fork.origin, name, against=True)
+    agreed = wish == fork.primary[start:end]
+    yield -1, Edit(start, end, fork.primary[start:end], old, fork.primary_id, name, against=True, agreed=agreed)
+    yield theirs[0].hunk, Edit(start, end, wish, old, fork.origin, name, against=True, agreed=agreed)
 
 
 def applied(units: Units, first: int, last: int, changes: Sequence[tuple[int, int, Units]]) -> Units:
@@ -162,9 +166,12 @@ def _meeting_additions(fork: _Fork, ours: Sequence[Cut], edits: list[Edit]) -> l
     """Insertions brought to where the primary inserted the same entity or the same units."""
     there = entities(fork.primary) if any(edit.adds for edit in edits) else {}
     inserted = _inserted([cut for cut in ours if cut.start == cut.end])
+    written = {
+        point: cut for cut in ours if cut.start < cut.end and cut.new for point in (cut.at, cut.at + len(cut.new))
+    }
     out: list[Edit] = []
     for edit in edits:
-        target = _counterpart(there, inserted, edit)
+        target = _counterpart(there, inserted, edit) or _written(written, edit)
         if target and not any(_touches(other, *target) for other in edits if other is not edit):
             out += _opposed(fork, edit, *target)
         else:
@@ -195,10 +202,19 @@ def _counterpart(there: dict[str, int], inserted: dict[int, Units], edit: Edit) 
     return None
 
 
+def _written(written: dict[int, Cut], edit: Edit) -> tuple[int, int] | None:
+    """The primary's units that answer an insertion, if it put them in place of what stood beside it."""
+    cut = written.get(edit.start)
+    if cut is None or edit.against or not edit.point or cut.new != edit.new:
+        return None
+    return cut.at, cut.at + len(cut.new)
+
+
 def _touches(edit: Edit, start: int, end: int) -> bool:
     return edit.start < end and start < edit.end
 
 
 def _opposed(fork: _Fork, edit: Edit, start: int, end: int) -> list[Edit]:
-    moved = replace(edit, start=start, end=end, against=True, adds=False, reach=(start, end))
+    new = tuple(unit for unit in edit.new if unit.strip()) if edit.adds else edit.new
+    moved = replace(edit, start=start, end=end, new=new, against=True, adds=False, reach=(start, end))
     return [replace(moved, new=fork.primary[start:end], origin=fork.primary_id), moved]

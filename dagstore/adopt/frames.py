@@ -40,6 +40,5 @@ def _gap(ours: Sequence[Unit], number: int, unit: Unit, at: int) -> bytes:
         return b""
     if number == 0:
         return (ours[0].gap or b"") if ours else b""
-    if at > 0:
-        return unit.gap
-    return next((one.gap for one in ours[1:] if one.gap is not None), b" ")
+    like = [ours[at]] if at > 0 else []
+    return next((one.gap for one in (*like, *ours[1:]) if one.gap is not None), b" ")

@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from dagstore.adopt.choice import Preference
 from dagstore.adopt.edits import Edit
 from dagstore.adopt.units import Units
 from dagstore.ids import NodeId
 
 
-def prepared(edits: Sequence[Edit]) -> list[Edit]:
+def prepared(edits: Sequence[Edit], preference: Preference) -> list[Edit]:
     """The edits by place; insertions of one new entity at one point, equal insertions of one origin counted."""
-    return _numbered(_same_additions_together(edits))
+    return _numbered(_same_additions_together(edits, preference))
 
 
 def groups(edits: Sequence[Edit], *, apart: bool) -> list[list[Edit]]:
@@ -24,7 +25,7 @@ def groups(edits: Sequence[Edit], *, apart: bool) -> list[list[Edit]]:
         if joins:
             found[-1].append(edit)
             end = max(end, edit.end)
-        elif edit.point and not apart and not (edit.against and edit.start in contested):
+        elif edit.point and not apart and not (edit.against and not edit.agreed and edit.start in contested):
             points.setdefault(_point_key(edit), []).append(edit)
         else:
             found.append([edit])
@@ -57,15 +58,15 @@ def taken_apart(edits: Iterable[Edit]) -> set[Edit]:
     return found
 
 
-def _same_additions_together(edits: Sequence[Edit]) -> list[Edit]:
-    """`edits` with the insertions of one new entity at one point, the first that any donor chose."""
-    first: dict[str, int] = {}
-    for edit in edits:
+def _same_additions_together(edits: Sequence[Edit], preference: Preference) -> list[Edit]:
+    """`edits` with the insertions of one new entity at one point, the one that the best donor chose."""
+    chosen: dict[str, int] = {}
+    for edit in sorted(edits, key=lambda one: (preference.rank(one.origin), one.start)):
         if edit.adds:
-            first[edit.name] = min(edit.start, first.get(edit.name, edit.start))
+            chosen.setdefault(edit.name, edit.start)
     out: list[Edit] = []
     for edit in edits:
-        point = first[edit.name] if edit.adds else edit.start
+        point = chosen[edit.name] if edit.adds else edit.start
         if point == edit.start or _inside_own(edits, edit.origin, point):
             out.append(edit)
         else:

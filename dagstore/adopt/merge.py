@@ -127,8 +127,9 @@ class Merger:
         ]
         if mine.kind in COHERENT and any(one.sides and one.region == region for one in inside[1].decisions):
             return None
-        tail = len(inside[-1].unit) if mine.kind == "item" else 0
-        whole = ours.saying(b"".join(one.unit for one in inside), tail)
+        whole = ours.saying(b"".join(one.unit for one in inside))
+        if mine.kind == "item":
+            whole.gap, whole.tail = inside[0].unit.gap, len(inside[-1].unit)
         return Inside(whole, tuple(decision for one in inside for decision in one.decisions))
 
     def _by_series(self, region: str, ours: Unit, mine: Series, versions: Sequence[Rows], depth: int) -> Inside:
@@ -242,7 +243,8 @@ def _in_order(ours: Units, version: Version, moves: Set[str]) -> Version:
     new = reordered(new, base, moves) if moves else new
     ahead = moved(base, ours)
     if ahead:
-        base, new = reordered(base, ours, ahead), reordered(new, ours, ahead)
+        base = reordered(base, ours, ahead)
+        new = reordered(new, base, ahead)
     return Version(origin, base, new)
 
 

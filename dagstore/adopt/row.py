@@ -13,7 +13,7 @@ from typing import NamedTuple
 from dagstore.adopt.choice import Preference
 from dagstore.adopt.edits import Edit, applied, edits_onto
 from dagstore.adopt.groups import crowded, groups, prepared, taken_apart
-from dagstore.adopt.units import Unit, Units
+from dagstore.adopt.units import Unit, Units, firm
 from dagstore.ids import NodeId
 from dagstore.model import Decision
 
@@ -61,6 +61,9 @@ class Inside(NamedTuple):
     decisions: tuple[Decision, ...]
 
 
+Decisions = tuple[Decision, ...]
+
+
 class Judge(NamedTuple):
     """What a row leaves to others: what a place is called, a decision about it, and the inside of a unit."""
 
@@ -88,7 +91,8 @@ class Row:
     def merge(self, versions: Sequence[Version]) -> tuple[list[Placed], tuple[Decision, ...]]:
         """The row with all changes, and how each place was decided, in order."""
         edits = prepared(
-            [edit for one in versions for edit in edits_onto(self.units, self.primary, one.base, one.new, one.origin)]
+            [edit for one in versions for edit in edits_onto(self.units, self.primary, one.base, one.new, one.origin)],
+            self.preference,
         )
         settled = sorted(self._settled(edits), key=lambda one: (one.start, one.end, one.order))
         return self._placed(settled), tuple(decision for one in settled for decision in one.decisions)
@@ -146,12 +150,12 @@ class Row:
         if len(inner) > 1 or (inner and self.primary in by_origin):
             inside = self._inside(region, start, end, inner)
         if inside and len(inner) == len(by_origin.keys() - {self.primary}):
-            return Settled(start, end, (), (inside.unit,), inside.decisions)
+            return Settled(start, end, (), *inside)
         if inside and len(inner) > 1 and self.preference.best(by_origin) in inner:
             # They go together; only those that want something else altogether are not heard.
-            wishes |= dict.fromkeys(inner, (inside.unit,))
-            taken, more = set(inner), inside.decisions
-            made: Units = (inside.unit,)
+            made, more = inside
+            wishes |= dict.fromkeys(inner, made)
+            taken = set(inner)
         else:
             heard = self._heard(by_origin)
             taken, more = {edit.origin for edit in heard}, ()
@@ -164,23 +168,30 @@ class Row:
     def _inner(self, by_origin: dict[NodeId, list[Edit]]) -> dict[NodeId, Edit]:
         """The edits that make one unit of the unit that the whole group is about, or add it."""
         found = {origin: edits[0] for origin, edits in by_origin.items() if len(edits) == 1 and origin != self.primary}
-        return {origin: edit for origin, edit in found.items() if len(edit.new) == 1 and len(edit.old) <= 1}
+        return {origin: edit for origin, edit in found.items() if len(edit.old) <= 1 == len(_core(edit))}
 
-    def _inside(self, region: str, start: int, end: int, inner: dict[NodeId, Edit]) -> Inside | None:
-        if end - start > 1 or any((edit.start, edit.end) != (start, end) for edit in inner.values()):
+    def _inside(self, region: str, start: int, end: int, inner: dict[NodeId, Edit]) -> tuple[Units, Decisions] | None:
+        edits = list(inner.values())
+        if end - start > 1 or any((edit.start, edit.end) != (start, end) for edit in edits):
             return None
-        added = [not edit.old for edit in inner.values()]
-        if any(added) and any(edit.new[0].kind not in JOINED for edit in inner.values()):
+        units = {_core(edit)[0] for edit in edits} | set(self.units[start:end])
+        if not all(edit.old for edit in edits) and len(units) > 1 and any(one.kind not in JOINED for one in units):
             return None
-        if start == end and not all(added):
-            return None
-        rung = self.judge.rung(next(iter(inner.values())))
-        wishes = [Wish(origin, edit.old[0] if edit.old else None, edit.new[0]) for origin, edit in inner.items()]
-        if start < end:
-            return self.judge.inside(region, self.units[start], wishes, rung)
-        first = min(wishes, key=lambda wish: self.preference.rank(wish.origin))
-        joined = self.judge.inside(region, first.new, [wish for wish in wishes if wish is not first], rung)
-        return Inside(joined.unit, (self.judge.decided(region, rung, set(inner)),))
+        if start == end:
+            return None if any(edit.old for edit in edits) else self._added(region, inner)
+        wishes = [Wish(edit.origin, edit.old[0] if edit.old else None, _core(edit)[0]) for edit in edits]
+        inside = self.judge.inside(region, self.units[start], wishes, self.judge.rung(edits[0]))
+        return (inside.unit,), inside.decisions
+
+    def _added(self, region: str, inner: dict[NodeId, Edit]) -> tuple[Units, Decisions]:
+        """A unit that several add, put together where the best of them has it."""
+        best = self.preference.best(inner)
+        unit, rung = _core(inner[best])[0], self.judge.rung(inner[best])
+        wishes = [Wish(origin, None, _core(edit)[0]) for origin, edit in inner.items() if origin != best]
+        joined = self.judge.inside(region, unit, wishes, rung).unit
+        engine = "identical" if all(wish.new == unit for wish in wishes) else rung
+        made = tuple(joined if one is unit else one for one in inner[best].new)
+        return made, (self.judge.decided(region, engine, set(inner)),)
 
     def _heard(self, by_origin: dict[NodeId, list[Edit]]) -> list[Edit]:
         """The edits that are made: each parent in the order of preference, unless it clashes with a better one."""
@@ -195,6 +206,11 @@ class Row:
         ordered = sorted(edits, key=lambda one: (one.start, one.end, one.origin, one.rank))
         changes = dict.fromkeys(edit.change for edit in ordered if edit.origin != self.primary)
         return applied(self.units, start, end, [change[:3] for change in changes])
+
+
+def _core(edit: Edit) -> Units:
+    """What an edit puts there; without blank rows around it, if it is added."""
+    return edit.new if edit.old else firm(edit.new) or edit.new
 
 
 def _order(edit: Edit) -> int:

@@ -190,7 +190,6 @@ def _entry(source: Source, spot: _Spot, at: int, item: Item, parts: Callable[[],
     own = b"\n" in before or before.strip() != b""
     core = source.unit(node, item, parts)
     behind = source.data[node.end_byte + spot.comma : spot.end]
-    slots = (Unit.of(before if own else b"", BLANK), core, Unit.of(behind, BLANK))
-    return Unit.of(
-        b"".join(slots), item, core.lines, lambda: Slots("item", slots), None if own else before, len(behind)
-    )
+    gap = None if own else before
+    slots = (Unit.of(before if own else b"", BLANK, gap=gap), core, Unit.of(behind, BLANK))
+    return Unit.of(b"".join(slots), item, core.lines, lambda: Slots("item", slots), gap, len(behind))

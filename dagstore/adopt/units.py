@@ -115,6 +115,11 @@ class Unit(bytes):
 Units = tuple[Unit, ...]
 
 
+def firm(units: Units) -> Units:
+    """What is not blank."""
+    return tuple(unit for unit in units if not unit.blank)
+
+
 def entities(units: Iterable[Unit]) -> dict[str, int]:
     """Where the entities are, by name; without those that are there more than once."""
     return unique((unit.entity, number) for number, unit in enumerate(units))
