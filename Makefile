@@ -13,7 +13,7 @@ help:
 	@echo "make demo      agents, a trainer and a frontier on examples/tinygpt, in ./demo"
 	@echo "make test      the tests (test-all: the slow ones too; test-lowest: oldest versions)"
 	@echo "make lint      ruff, mypy, import-linter"
-	@echo "make bench     measure against git and others, write benchmarks/RESULTS.md"
+	@echo "make bench     measure against git and others, write benchmarks/RESULTS.md (CORPUS=REPO[:PATHS]: real edits)"
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("dagstore needs Python 3.11 or later" if sys.version_info < (3, 11) else 0)'
@@ -49,10 +49,11 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# pygit2 is a reference to measure against, and nothing that is shipped needs it.
+# pygit2 is a reference to measure against, and nothing that is shipped needs it. CORPUS names a local git repository
+# whose edits of the same versions of files are adopted two by two.
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pygit2
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py $(if $(CORPUS),--corpus $(CORPUS))
 
 demo: $(TORCH)
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh demo

@@ -35,7 +35,7 @@ class Bar:
     at_least: bool = False
     absolute: bool = False
 
-    def met(self, ours: float, ratio: float | None) -> bool:
+    def met(self, ours: float | None, ratio: float | None) -> bool:
         figure = ours if self.absolute else ratio
         if figure is None:
             return False
@@ -48,10 +48,13 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One comparison. `ratio` is how many times better or worse, as the row's name says; None without a reference."""
+    """One comparison. `ratio` is how many times better or worse, as the row's name says; None without a reference.
+
+    `ours` is None where nothing was measured; the note says why.
+    """
 
     name: str
-    ours: float
+    ours: float | None
     reference: float | None
     unit: str
     ratio: float | None = None

@@ -1,6 +1,6 @@
 """Runs the named workloads (all without a name), prints one table and writes RESULTS.md and results.json.
 
-python benchmarks/run.py [NAME …] [--quick]
+python benchmarks/run.py [NAME …] [--quick] [--corpus REPO[:PATHS]]
 """
 
 import argparse
@@ -35,7 +35,8 @@ def main() -> int:
     for name in names:
         print(f"{name} …", file=sys.stderr, flush=True)
         try:
-            results[name] = importlib.import_module(name).rows(quick=arguments.quick)
+            more = {"corpus": arguments.corpus} if name == "adopt" else {}
+            results[name] = importlib.import_module(name).rows(quick=arguments.quick, **more)
         except Exception:
             traceback.print_exc()
             failed.append(name)
@@ -51,6 +52,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure dagstore beside its references.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(WORKLOADS))
     parser.add_argument("--quick", action="store_true", help="a few minutes: fewer rounds, smaller stores")
+    parser.add_argument("--corpus", metavar="REPO[:PATHS]", default="", help="adopt: a local git repository")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in WORKLOADS]
     if unknown:

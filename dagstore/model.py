@@ -233,6 +233,19 @@ class Decision(NamedTuple):
     contradiction: bool = False
 
 
+class GateFinding(NamedTuple):
+    """What a gate found in an adopted node: `text` says what, `line` is one of the composed file, 0 for none.
+
+    `gate` is `parses`, `undefined`, `duplicate`, `lost` or `locked`. `origins` are the donors whose change was lost.
+    """
+
+    gate: str
+    path: str
+    line: int
+    text: str
+    origins: tuple[NodeId, ...] = ()
+
+
 class Adoption(NamedTuple):
     """How an adopted node was composed. Provenance only: the node's tree is authoritative."""
 

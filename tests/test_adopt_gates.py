@@ -1,0 +1,147 @@
+"""What the gates find in a composed tree, and that nothing gets lost without their saying so."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dagstore.adopt import Composition, Donor, compose
+from dagstore.adopt.account import Account
+from dagstore.adopt.gates import Gates
+from dagstore.ids import BlobId, NodeId
+from dagstore.model import Entry, GateFinding, Mode, Tree
+
+P, A, B = sorted(NodeId.of(name) for name in (b"p", b"a", b"b"))
+Files = dict[str, bytes]
+
+
+def tree(files: Files) -> Tree:
+    return Tree.of(Entry(path, Mode.FILE, BlobId.of(text)) for path, text in files.items())
+
+
+def found(base: Files, *versions: Files, result: Files | None = None, locked: Sequence[str] = ()) -> list[GateFinding]:
+    """What the gates find when the versions are composed onto the base, or in another `result`."""
+    texts = {BlobId.of(text): text for files in (base, *versions, result or {}) for text in files.values()}
+    donors = [Donor(id, tree(base), tree(files)) for id, files in zip((A, B), versions, strict=False)]
+    composition = compose(P, tree(base), donors, texts.__getitem__, [P, A, B])
+    if result is not None:
+        made = {BlobId.of(text): text for text in result.values()}
+        composition = Composition(tree(result), made, ())
+    gates = Gates(tree(base), donors, composition, texts.__getitem__, lambda path: path in locked)
+    return list(gates.findings())
+
+
+def test_nothing_is_found_where_edits_go_together() -> None:
+    base = {"f.py": b"a = 1\nb = 2\n\n\ndef f(x):\n    return x + a + b\n"}
+    one = {"f.py": base["f.py"].replace(b"a = 1", b"a = 3")}
+    other = {"f.py": base["f.py"].replace(b"x + a", b"2 * x + a")}
+    assert found(base, one, other) == []
+
+
+def test_a_name_that_one_takes_away_and_another_uses() -> None:
+    base = {"f.py": b"def old(x):\n    return x\n\n\nlimit = 1\n\n\ndef main():\n    return limit\n"}
+    renamed = {"f.py": base["f.py"].replace(b"old", b"new")}
+    used = {"f.py": base["f.py"].replace(b"return limit", b"return old(limit)")}
+    assert found(base, renamed, used) == [GateFinding("undefined", "f.py", 9, "old")]
+
+
+def test_names_that_were_undefined_before_are_not_told() -> None:
+    base = {"f.py": b"a = missing\nb = 2\nc = 3\n"}
+    one, other = ({"f.py": base["f.py"].replace(old, new)} for old, new in ((b"b = 2", b"b = 4"), (b"c = 3", b"c = 5")))
+    assert found(base, one, other) == []
+
+
+def test_a_method_that_stands_twice_in_the_result() -> None:
+    base = {"f.py": b"class A:\n    def run(self):\n        return 1\n"}
+    twice = {"f.py": base["f.py"] + b"\n    def run(self):\n        return 2\n"}
+    other = {"f.py": base["f.py"].replace(b"return 1", b"return 2")}
+    (finding,) = found(base, other, result=twice)
+    assert (finding.gate, finding.line, finding.text) == ("duplicate", 5, "A.run")
+
+
+@pytest.mark.parametrize("path", ["f.py", "f.json", "f.toml", "f.yaml"])
+def test_a_result_that_is_not_well_formed(path: str) -> None:
+    assert [one.gate for one in found({path: b"{}"}, {path: b"{"})] == ["parses"]
+    assert [one.gate for one in found({path: b"[]"}, {path: b"[1]"}, result={path: b"[1"})] == ["parses"]
+
+
+def test_a_line_that_was_put_in_or_taken_out_and_is_not_so() -> None:
+    base = {"f.txt": b"one apple\ntwo ripe pears\nthree plums\n"}
+    donor = {"f.txt": b"one apple\nfour figs and dates\nthree plums\n"}
+    lost = [one for one in found(base, donor, result=base) if one.gate == "lost"]
+    assert {one.text for one in lost} == {"four figs and dates", "two ripe pears"}
+    assert {one.origins for one in lost} == {(A,)}
+
+
+@pytest.mark.parametrize(
+    ("base", "donor"),
+    [
+        ({"a": b"1\n"}, {"a": b"1\n", "b": b"2\n"}),
+        ({"a": b"1\n", "b": b"2\n"}, {"a": b"1\n"}),
+        ({"a": b"\0"}, {"a": b"\0\1"}),
+    ],
+)
+def test_a_file_that_is_not_as_its_donor_has_it(base: Files, donor: Files) -> None:
+    assert [one.gate for one in found(base, donor, result=base)] == ["lost"]
+
+
+def test_a_locked_path_that_differs() -> None:
+    base, other = {"a": b"1\n", "eval.py": b"1\n"}, {"a": b"1\n", "eval.py": b"2\n"}
+    assert [one.gate for one in found(base, other, locked=["eval.py"])] == ["locked"]
+
+
+def test_a_contradiction_keeps_what_was_not_taken() -> None:
+    base, one, other = ({"f.py": b"rate = %d  # of learning\n" % rate} for rate in (1, 2, 3))
+    assert found(base, one, other) == []
+
+
+HOSTILE = {
+    "brackets": b"(" * 50_000,
+    "signs": b"x = " + b"-" * 50_000 + b"1\n",
+    "attributes": b"x" + b".a" * 50_000 + b"\n",
+    "indentation": b"".join(b" " * depth + b"if 1:\n" for depth in range(120)) + b" " * 120 + b"pass\n",
+    "NUL": b"a = 1\0\n",
+    "latin": b"# \xe9\nx = 1\n",
+    "coding": b"# coding: rot13\nk = 1\n",
+    "one line": b"x = [" + b"1, " * 100_000 + b"]\n",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files_do_not_stop_the_gates(name: str) -> None:
+    base, bad = {"f.py": b"a = 1\n"}, {"f.py": HOSTILE[name]}
+    found(base, bad, {"f.py": b"a = 2\n"})
+    found(base, bad, result={"f.py": HOSTILE[name] + b"b = 1\n"})
+
+
+# --- accounts of lines ---
+
+words = st.text("abc", min_size=1, max_size=3).map(str.encode)
+line = st.lists(words, min_size=1, max_size=4).map(lambda some: b" ".join(some) + b"\n")
+text = st.lists(line, max_size=8).map(b"".join)
+
+
+@given(text, text)
+def test_nothing_is_missing_in_what_a_donor_wrote(base: bytes, new: bytes) -> None:
+    assert list(Account(new, ()).missing(base, new, [base])) == []
+
+
+@given(text, text, text)
+def test_nothing_is_missing_that_is_on_record(base: bytes, new: bytes, other: bytes) -> None:
+    assert list(Account(other, (new, base)).missing(base, new, [base])) == []
+
+
+@given(text, st.lists(st.integers(1000, 9999), min_size=1, max_size=4, unique=True))
+def test_a_line_with_a_word_of_its_own_is_missed(base: bytes, numbers: list[int]) -> None:
+    new = base + b"".join(b"n %d\n" % number for number in numbers)
+    missing = list(Account(base, ()).missing(base, new, [base]))
+    assert missing == [b"n %d\n" % number for number in numbers]
+
+
+def test_one_line_may_have_what_two_donors_put_into_it() -> None:
+    base = b"f(width=1, depth=2)\n"
+    both = Account(b"f(width=3, depth=4)\n", ())
+    assert not list(both.missing(base, b"f(width=3, depth=2)\n", [base]))
+    assert not list(both.missing(base, b"f(width=1, depth=4)\n", [base]))
+    assert list(both.missing(base, b"f(width=5, depth=2)\n", [base]))
