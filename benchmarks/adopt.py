@@ -1,14 +1,15 @@
-"""Adoption beside `git merge-file`: constants of one script, cases made by hand, and the siblings of a repository."""
+"""Adoption beside `git merge-file`: constants of one script, cases made by hand, what breaks, siblings of a repository."""
 
 import cases
 import constants
+import oracle
 import siblings
 from harness import Row
 
 
 def rows(*, quick: bool, corpus: str = "") -> list[Row]:
     """`corpus` is `REPO[:PATHS]`, a local repository with many edits of the same versions of files."""
-    made = [*constants.rows(quick=quick), *cases.rows()]
+    made = [*constants.rows(quick=quick), *cases.rows(), *oracle.rows(quick=quick)]
     if not corpus:
         return [*made, Row("siblings", None, None, "%", note="not measured: no `--corpus REPO[:PATHS]` was given")]
     return [*made, *siblings.rows(corpus, quick=quick)]
