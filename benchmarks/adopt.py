@@ -1,4 +1,4 @@
-"""Adoption beside `git merge-file`: constants of one script, cases made by hand, what breaks, siblings of a repository."""
+"""Adoption beside `git merge-file`: constants of one script, cases made by hand, what breaks, real edits."""
 
 import cases
 import constants

@@ -10,8 +10,8 @@ from dagstore.errors import BadInput, Damaged, NotFound
 from dagstore.files import BlobFiles
 from dagstore.finding import enter, find
 from dagstore.ids import Id, NodeId
-from dagstore.index import RUN, add, catch_up, facts, graph_row, indexed, set_indexed
-from dagstore.model import Node, Run, Tree, names_of
+from dagstore.index import ADOPTION, RUN, add, catch_up, facts, graph_row, indexed, set_indexed
+from dagstore.model import Adoption, Decision, Node, Run, Tree, names_of
 from dagstore.objects import Objects
 from dagstore.paths import CHARTER_PATH
 from dagstore.ranking import Channel, default_channel
@@ -137,6 +137,13 @@ class Base:
             environment=run.environment,
             artifacts=run.artifacts,
         )
+
+    def _open(self, txn: Reader, seq: int) -> tuple[Decision, ...]:
+        """The contradictions in an adopted node that nobody decided; none if any adoption that gave it decided them."""
+        if not graph_row(txn, seq).adopted:
+            return ()
+        records: list[Adoption] = [self._objects.load(txn, record) for record in facts(txn, seq, ADOPTION)]
+        return records[0].open if records and all(record.open for record in records) else ()
 
     def _channel(self, txn: Reader, platform: str | None = None) -> Channel | None:
         return default_channel(txn, platform)

@@ -8,6 +8,8 @@
     note      [1, node, author, time, kind, text]
     adoption  [1, node, primary, [adopted, …], [[path, region, engine, [origin, …],
                [[[origin, …], text], …], contradiction], …], author, time]
+              [2, …, own, [place, …], [preferred, …], [[gate, path, line, text, [origin, …]], …]]
+              where one of these four says something
 
 Ids are 32-byte binaries; integers take their shortest form; floats are always float64 and never NaN, infinite
 or -0.0; maps become arrays of pairs in the order of their UTF-8 keys. The msgpack decoder accepts much that
@@ -28,6 +30,7 @@ from dagstore.model import (
     Decision,
     Direction,
     Entry,
+    GateFinding,
     Mode,
     Node,
     Note,
@@ -39,6 +42,7 @@ from dagstore.model import (
 )
 
 VERSION = 1
+_VERSIONS: dict[type[Id], tuple[int, ...]] = {AdoptionId: (1, 2)}
 MAX_OBJECT_BYTES = 64 << 20
 
 Object = Tree | Node | Protocol | Run | Note | Adoption
@@ -72,9 +76,9 @@ def decode(kind: type[Id], data: bytes) -> Object:
     fields = unpack(data)
     if not isinstance(fields, list) or not fields:
         raise BadInput(f"not a {kind.kind}: expected an array")
-    if fields[0] != VERSION:
+    if fields[0] not in _VERSIONS.get(kind, (VERSION,)):
         raise BadInput(
-            f"{kind.kind} of format version {fields[0]!r}, this dagstore reads {VERSION}",
+            f"{kind.kind} of format version {fields[0]!r}, this dagstore reads {_VERSIONS.get(kind, (VERSION,))[-1]}",
             hint="upgrade dagstore",
             code="newer_format",
         )
@@ -100,6 +104,12 @@ def _number(value: float) -> float:
     if not math.isfinite(number):
         raise BadInput(f"{value!r} is not finite", hint="leave the number out and say so in the status")
     return number + 0.0  # turns -0.0 into 0.0
+
+
+def _truth(value: bool) -> bool:
+    if type(value) is not bool:
+        raise TypeError(f"{value!r} is neither true nor false")
+    return value
 
 
 def _text(value: str) -> str:
@@ -222,15 +232,13 @@ def _encode_decision(decision: Decision) -> list[object]:
 
 def _decode_decision(row: list[Any]) -> Decision:
     path, region, engine, origins, sides, contradiction = row
-    if type(contradiction) is not bool:
-        raise TypeError("contradiction is neither true nor false")
     return Decision(
         path,
         region,
         engine,
         _nodes(origins),
         tuple(Side(_nodes(wishers), text) for wishers, text in sides),
-        contradiction,
+        _truth(contradiction),
     )
 
 
@@ -243,19 +251,27 @@ def _nodes(raw: Iterable[bytes]) -> tuple[NodeId, ...]:
 
 
 def _encode_adoption(adoption: Adoption) -> list[object]:
+    more = [
+        _truth(adoption.own),
+        [_text(place) for place in adoption.only],
+        [bytes(node) for node in adoption.preference],
+        [_encode_finding(finding) for finding in adoption.findings],
+    ]
     return [
-        VERSION,
+        2 if any(more) else 1,
         bytes(adoption.node),
         bytes(adoption.primary),
         _origins(adoption.adopted),
         [_encode_decision(decision) for decision in adoption.decisions],
         _text(adoption.author),
         _whole(adoption.time),
+        *(more if any(more) else ()),
     ]
 
 
 def _decode_adoption(row: list[Any]) -> Adoption:
-    node, primary, adopted, decisions, author, time = row
+    node, primary, adopted, decisions, author, time, *more = row
+    own, only, preference, findings = more or (False, (), (), ())
     return Adoption(
         _node_id(node),
         _node_id(primary),
@@ -263,7 +279,21 @@ def _decode_adoption(row: list[Any]) -> Adoption:
         tuple(_decode_decision(decision) for decision in decisions),
         author,
         time,
+        own,
+        tuple(only),
+        _nodes(preference),
+        tuple(_decode_finding(finding) for finding in findings),
     )
+
+
+def _encode_finding(finding: GateFinding) -> list[object]:
+    gate, path, line, text, origins = finding
+    return [_text(gate), _text(path), _whole(line), _text(text), _origins(origins)]
+
+
+def _decode_finding(row: list[Any]) -> GateFinding:
+    gate, path, line, text, origins = row
+    return GateFinding(gate, path, line, text, _nodes(origins))
 
 
 def _encode_note(note: Note) -> list[object]:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from dagstore.workspaces import Workspace
 
 STRATEGIES = ("estimate",)
+CONTRADICTED = "contradicted"
+"""The status of a node that has no runs and cannot be queued before somebody resolves it."""
 
 
 class Looking(Tracing):
@@ -216,6 +218,8 @@ class Looking(Tracing):
         moments = moments_of(txn, channel, row.first) if channel else Moments()
         low, high = interval(moments, channel.pool.noise()) if channel and moments.n else (None, None)
         runs, status = self._outcome(txn, row.first)
+        if not runs and self._open(txn, seq):
+            status = CONTRADICTED
         return NodeView(
             id=id,
             short=short(txn, id),
@@ -252,7 +256,7 @@ class Looking(Tracing):
         from dagstore.views import AdoptionView
 
         it: Adoption = self._objects.load(txn, seq)
-        return AdoptionView(id_of(txn, seq), it.node, it.primary, it.adopted, it.decisions, it.author, it.time)  # type: ignore[arg-type]
+        return AdoptionView(id_of(txn, seq), *it)  # type: ignore[arg-type]
 
     def _file_diff(self, txn: Reader, changed: Change) -> "FileDiff":
         from dagstore.lines import count_changes, unified

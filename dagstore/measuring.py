@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from dagstore.base import Base, Ref
 from dagstore.codec import encode
-from dagstore.errors import BadInput, NotFound
+from dagstore.errors import BadInput, NotFound, Refused
 from dagstore.finding import find
 from dagstore.ids import BlobId, NodeId, ProtocolId, RunId
 from dagstore.index import RUN, facts, graph_row, with_tree
@@ -33,7 +33,8 @@ class Measuring(Base):
         """Put nodes in line; the tickets that are new.
 
         Without `repeat`, a tree that has an `ok` run or waits in line already is passed over, so that nothing runs
-        twice by accident. With it, tickets are added until that many wait for the tree.
+        twice by accident. With it, tickets are added until that many wait for the tree. `Refused` if one has no
+        charter or contradictions that were left open; then none is put in line.
         """
         from dagstore.tickets import add_ticket
 
@@ -44,7 +45,7 @@ class Measuring(Base):
             for ref in refs:
                 seq = self._seq(txn, ref)
                 id = self._id(txn, seq)
-                self._charter(txn, seq)  # a node that cannot be measured must not reach a trainer
+                self._check_runnable(txn, seq)
                 wanted = range(self._wanted(txn, seq, repeat))
                 made += [add_ticket(txn, id, priority, agent, self._now()) for _ in wanted]
             return Rows(made)
@@ -109,6 +110,19 @@ class Measuring(Base):
         self._save_large(artifacts or {})
         with self._write() as txn:
             return self._record_run(txn, run, protocol, artifacts or {})
+
+    def _check_runnable(self, txn: Reader, seq: int) -> None:
+        """A node that cannot be measured must not reach a trainer."""
+        self._charter(txn, seq)
+        open_ones = self._open(txn, seq)
+        if open_ones:
+            name = str(self._id(txn, seq))[:12]
+            places = ", ".join(f"{one.path}: {one.region}" for one in open_ones[:5])
+            raise Refused(
+                f"node {name} has contradictions that nobody resolved: {places}",
+                hint=f"resolve them in a child: `dag spawn {name}`, edit, `dag seal`; or adopt without --strict",
+                code="contradicted",
+            )
 
     def _wanted(self, txn: Reader, seq: int, repeat: int | None) -> int:
         from dagstore.tickets import all_tickets

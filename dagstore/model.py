@@ -219,10 +219,10 @@ class Side(NamedTuple):
 class Decision(NamedTuple):
     """How one region of an adoption was decided.
 
-    `region` is `*` (the whole file), `NAME` (an assignment) or `L<first>-<last>` (lines of the primary's file).
-    `engine` is the rung of the ladder that decided: `identical`, `one-side`, `lines`, `assignment`,
-    `preference`, or `already` (the donor had nothing to bring). `origins` are the nodes whose wish was taken.
-    `sides` holds every wish, including those not taken, and is empty unless the region was contested.
+    `region` is `*` (the whole file), the name of a syntactic unit or `L<first>-<last>` (lines of the primary's file).
+    `engine` is the rung of the ladder that decided, `already` where a donor had nothing to bring, or `open` where
+    nobody has decided a contradiction yet. `origins` are the nodes whose wish was taken; `sides` holds every wish,
+    including those not taken, and is empty unless the region was contested.
     """
 
     path: str
@@ -231,6 +231,10 @@ class Decision(NamedTuple):
     origins: tuple[NodeId, ...]
     sides: tuple[Side, ...] = ()
     contradiction: bool = False
+
+
+OPEN = "open"
+"""The engine of a contradiction that was left for somebody to resolve; the tree has the preferred side meanwhile."""
 
 
 class GateFinding(NamedTuple):
@@ -247,7 +251,12 @@ class GateFinding(NamedTuple):
 
 
 class Adoption(NamedTuple):
-    """How an adopted node was composed. Provenance only: the node's tree is authoritative."""
+    """How an adopted node was composed. Provenance only: the node's tree is authoritative.
+
+    Of each donor was taken its whole line since it parted from the primary, or with `own` its own diff alone; of that
+    what lies in one of the places of `only` (`PATH`, `PATH:REGION`), if there are any. Where they disagreed they were
+    heard in the order of `preference`, which is empty if they did not.
+    """
 
     node: NodeId
     primary: NodeId
@@ -255,6 +264,15 @@ class Adoption(NamedTuple):
     decisions: tuple[Decision, ...]
     author: str
     time: int
+    own: bool = False
+    only: tuple[str, ...] = ()
+    preference: tuple[NodeId, ...] = ()
+    findings: tuple[GateFinding, ...] = ()
+
+    @property
+    def open(self) -> tuple[Decision, ...]:
+        """The contradictions that nobody decided."""
+        return tuple(one for one in self.decisions if one.engine == OPEN)
 
 
 def names_of(value: object) -> tuple[Id, ...]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dagstore.frontier import Frontier, FrontierRow
 from dagstore.ids import AdoptionId, NodeId, NoteId, ProtocolId, RunId, TreeId
-from dagstore.model import Decision, Status
+from dagstore.model import Decision, GateFinding, Status
 from dagstore.shown import Rows, Shown, plain
 
 if TYPE_CHECKING:
@@ -74,14 +74,19 @@ class AdoptionView(Shown):
     decisions: tuple[Decision, ...]
     author: str
     time: int
+    own: bool
+    only: tuple[str, ...]
+    preference: tuple[NodeId, ...]
+    findings: tuple[GateFinding, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class NodeView(Shown):
     """A node with what is known of it. `message`, `agent` and `time` are those of its first note.
 
-    `runs` counts measurements of its tree, `status` is that of the last one (`new` without any). `estimate`, `low` and
-    `high` are of the default ranking; None where there is nothing to compare.
+    `runs` counts measurements of its tree, `status` is that of the last one; without any it is `new`, or `contradicted`
+    where contradictions of an adoption are open. `estimate`, `low` and `high` are of the default ranking; None where
+    there is nothing to compare.
     """
 
     id: NodeId
@@ -154,7 +159,10 @@ class Sealed(Shown):
 
 @dataclass(frozen=True, slots=True)
 class Adopted(Shown):
-    """A composed node. `onto` is what it was composed onto; unless `recorded`, the node is only foreseen."""
+    """A composed node. `onto` is what it was composed onto; unless `recorded`, the node is only foreseen.
+
+    `open` says that contradictions were left to be resolved, `findings` what the gates found.
+    """
 
     node: NodeId
     short: str
@@ -165,6 +173,8 @@ class Adopted(Shown):
     recorded: bool
     decisions: tuple[Decision, ...]
     contradictions: tuple[Decision, ...]
+    open: bool
+    findings: tuple[GateFinding, ...]
     runs: Rows[RunView]
     diff: DiffStat
 

@@ -1,7 +1,6 @@
 """Composition through its one public door: laws on generated files, and the cases that agents meet."""
 
 import ast
-import time
 from collections.abc import Callable, Mapping
 from itertools import permutations
 
@@ -655,21 +654,3 @@ def parses(data: bytes) -> bool:
     except SyntaxError:
         return False
     return True
-
-
-def test_one_changed_line_of_a_long_file_is_quick(world: World) -> None:
-    body = "".join(
-        f"def step_{number}(x):\n    y = x + {number}  # a comment\n    return y\n\n" for number in range(500)
-    )
-    source = TRAIN + body.encode()
-    base = world.tree({"train.py": source})
-    donor = Donor(A, base, world.tree({"train.py": tuned(source, ("KNOB_D", "1"))}))
-    assert len(source) > 26_000
-    best = min(timed(lambda: world.compose(base, donor)) for _ in range(20))
-    assert best < 0.02
-
-
-def timed(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began

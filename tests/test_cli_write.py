@@ -377,6 +377,42 @@ def test_adopt_decides_contradictions_and_says_so(store, project):
     assert "LR = 0.9" in store("cat", f"{primary['node']}:train.py").out
 
 
+def test_adopt_leaves_open_what_it_is_told_to(store):
+    low, high = propose(store, "LR = 0.1", "LR = 0.2"), propose(store, "LR = 0.1", "LR = 0.9\nNEW = 1")
+    foreseen = store("adopt", high, low, "--strict", "--plan", "--json").json
+    assert (foreseen["open"], foreseen["recorded"]) == (True, False)
+    told = store("adopt", high, low, "--strict")
+    assert "open in train.py" in told.out
+    assert "for now" in told.out
+    assert "dag spawn" in told.err
+    assert store("show", foreseen["node"], "--json").json["status"] == "contradicted"
+    assert "resolves what is open" in store("show", foreseen["node"]).out
+    refused = store("run", foreseen["node"], "--json")
+    assert (refused.code, refused.error["code"]) == (4, "contradicted")
+    assert store("queue", foreseen["node"], "--json").error["code"] == "contradicted"
+
+
+def test_adopt_takes_part_of_what_a_donor_changed(store):
+    one = propose(store, "LR = 0.1\nDEPTH = 4", "LR = 0.2\nDEPTH = 6")
+    other = propose(store, "WIDTH = 8", "WIDTH = 16")
+    words = ("--primary", other, "--own", "--only", "train.py:LR")
+    made = store("adopt", one, other, *words, "--json").json
+    assert "LR = 0.2\nDEPTH = 4\nWIDTH = 16" in store("cat", f"{made['node']}:train.py").out
+    (record,) = store("show", made["node"], "--json").json["adoptions"]
+    assert (record["own"], record["only"]) == (True, ["train.py:LR"])
+    refused = store("adopt", one, other, "--primary", other, "--only", "train.py:WIDTH", "--json")
+    assert (refused.code, "train.py:WIDTH" in refused.error["message"]) == (4, True)
+
+
+def test_adopt_tells_what_the_gates_found(store):
+    one = propose(store, "LR = 0.1\n", "RATE = 0.1\n")
+    other = propose(store, "print('---')", "print('---', LR)")
+    made = store("adopt", one, other, "--json").json
+    assert [(found["gate"], found["text"]) for found in made["findings"]][:1] == [("undefined", "LR")]
+    assert "undefined name train.py:" in store("adopt", one, other).out
+    assert "undefined name train.py:" in store("show", made["node"]).out
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [

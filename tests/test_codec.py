@@ -22,6 +22,7 @@ from dagstore.model import (
     Decision,
     Direction,
     Entry,
+    GateFinding,
     Mode,
     Node,
     Note,
@@ -65,6 +66,7 @@ DECISIONS = (
     Decision("train.py", "LR", "preference", (B,), (Side((A, C), b"LR = 1"), Side((B,), b"\xff")), True),
     Decision("a.py", "*", "one-side", (C, A)),
 )
+FINDINGS = (GateFinding("undefined", "a.py", 12, "näme"), GateFinding("lost", "a.py", 0, "x = 1", (C, A)))
 EXAMPLES = {
     "tree": TREE,
     "empty tree": Tree(()),
@@ -77,6 +79,9 @@ EXAMPLES = {
     "note": Note(A, "ada", 1_700_000_000_001, "hypothesis", "wärmer\n"),
     "empty note": Note(A, "", 0, "remark", ""),
     "adoption": Adoption(C, A, (B, A), DECISIONS, "ada", 127),
+    "adoption in part": Adoption(C, A, (B,), DECISIONS, "ada", 127, own=True, only=("a.py", "train.py:LR")),
+    "adoption with a preference": Adoption(C, A, (B,), DECISIONS, "ada", 127, preference=(B, C, A)),
+    "adoption with findings": Adoption(C, A, (B,), (), "", 0, findings=FINDINGS),
 }
 BLOBS = {"blob": b"plain bytes", "empty blob": b""}
 
@@ -128,6 +133,7 @@ entries = st.lists(
 trees = entries.map(Tree.of)
 sides = st.lists(st.builds(Side, node_sets, st.binary(max_size=30)), max_size=3).map(tuple)
 decisions = st.builds(Decision, texts, texts, texts, node_sets, sides, st.booleans())
+findings = st.builds(GateFinding, texts, texts, whole, texts, node_sets)
 objects = st.one_of(
     trees,
     st.builds(Node, node_sets, raw_ids.map(TreeId)),
@@ -149,7 +155,19 @@ objects = st.one_of(
         artifacts=st.dictionaries(texts, blobs, max_size=3),
     ),
     st.builds(Note, nodes, texts, whole, texts, texts),
-    st.builds(Adoption, nodes, nodes, node_sets, st.lists(decisions, max_size=3).map(tuple), texts, whole),
+    st.builds(
+        Adoption,
+        node=nodes,
+        primary=nodes,
+        adopted=node_sets,
+        decisions=st.lists(decisions, max_size=3).map(tuple),
+        author=texts,
+        time=whole,
+        own=st.booleans(),
+        only=st.lists(texts, max_size=2).map(tuple),
+        preference=st.lists(nodes, max_size=2).map(tuple),
+        findings=st.lists(findings, max_size=2).map(tuple),
+    ),
 )
 
 
@@ -368,13 +386,29 @@ def test_other_objects_that_cannot_be_are_refused(kind, row):
         decode(kind, packed(1, *row))
 
 
-@pytest.mark.parametrize("version", [0, 2, -1, 1000, None, "1"])
+@pytest.mark.parametrize("version", [0, 3, -1, 1000, None, "1"])
 @pytest.mark.parametrize("kind", sorted(KINDS.values(), key=lambda kind: kind.kind))
 def test_another_version_is_named(kind, version):
     with pytest.raises(BadInput, match=f"{kind.kind} of format version") as caught:
         decode(kind, packed(version, "what comes later"))
     assert caught.value.code == "newer_format"
     assert "upgrade" in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS.values()) - {AdoptionId}, key=lambda kind: kind.kind))
+def test_only_adoptions_have_a_second_version(kind):
+    with pytest.raises(BadInput, match=f"{kind.kind} of format version 2"):
+        decode(kind, packed(2, "what comes later"))
+
+
+def test_an_adoption_says_no_more_than_it_has_to():
+    row = [bytes(C), bytes(A), [], [], "", 0]
+    assert decode(AdoptionId, packed(1, *row)) == Adoption(C, A, (), (), "", 0)
+    for more in ([False, [], [], []], [True, [], []], [1, [], [], []], [False, [], [], [["g", "p", 0, "t"]]]):
+        with pytest.raises(BadInput):
+            decode(AdoptionId, packed(2, *row, *more))
+    with pytest.raises(BadInput):
+        decode(AdoptionId, packed(1, *row, True, [], [], []))
 
 
 def test_an_object_of_one_kind_is_none_of_another():

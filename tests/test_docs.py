@@ -98,6 +98,7 @@ def session(tmp_path_factory):
         return dag("seal", str(workspace))["short"]
 
     dag("init")
+    dag("show", dag("adopt", child("WIDTH = 3\n", ""), child("LR * DEPTH", "LR * DEPTH * WIDTH"))["node"])
     dag("adopt", child("0.1", "0.2"), child("= 2", "= 1"))
     dag("run", "@seed")
     dag("name", "base", "@seed")
@@ -133,8 +134,14 @@ def test_the_json_of_a_verb_has_the_fields_that_the_reference_promises(session, 
     assert set(session[verb]) == promised(verb)
 
 
-def test_a_run_and_a_decision_have_the_fields_that_the_reference_promises(session):
+def test_what_answers_hold_has_the_fields_that_the_reference_promises(session):
     words = " ".join(section("JSON").split("A run has")[1].split())
-    runs, decisions = (set(re.findall(r"`(\w+)`", part)) for part in words.split("A decision"))
+    runs, decisions, findings, adoptions = (
+        set(re.findall(r"`(\w+)`", part)) - {"show"}
+        for part in re.split(r"A decision of an adoption has|a finding of its gates|An adoption in", words)
+    )
+    (adoption,) = session["show"]["adoptions"]
     assert set(session["run"]["runs"][0]) == runs
     assert set(session["adopt"]["decisions"][0]) == decisions
+    assert set(session["adopt"]["findings"][0]) == findings
+    assert set(adoption) == adoptions

@@ -98,6 +98,21 @@ def describe_more(store: dagstore.Store) -> dict[str, object]:
     }
 
 
+def assert_answers(now: object, before: object) -> None:
+    """Everything that was said before is said still; there may be more fields."""
+    if isinstance(before, dict):
+        assert isinstance(now, dict)
+        for name, value in before.items():
+            assert_answers(now[name], value)
+    elif isinstance(before, list):
+        assert isinstance(now, list)
+        assert len(now) == len(before)
+        for one, other in zip(now, before, strict=True):
+            assert_answers(one, other)
+    else:
+        assert now == before
+
+
 def ids_of(store: dagstore.Store) -> list[str]:
     """The id of every object, in their order."""
     with store._storage.read() as txn:
@@ -195,7 +210,7 @@ def test_a_store_of_format_1_says_how_it_is_brought_up_to_date(old, options):
 
 def test_a_store_of_format_1_answers_as_it_always_did(project, expected):
     with dagstore.open(project) as store:
-        assert describe(store) == expected
+        assert_answers(describe(store), expected)
 
 
 def test_a_store_of_format_1_is_clean_when_it_is_up_to_date(project):
@@ -315,7 +330,7 @@ def test_an_upgrade_that_is_killed_can_be_repeated(old, expected, step, times, d
             dagstore.open(old)
         bring_up_to_date(old)
     with dagstore.open(old) as store:
-        assert describe(store) == expected
+        assert_answers(describe(store), expected)
         assert store.fsck("full").clean
         store.note("@seed", "others go on")
     assert (old / ".dag" / "v1.mdb").read_bytes() == data
@@ -341,7 +356,7 @@ def test_a_store_of_format_1_that_is_in_use_is_left_alone(old, expected):
     finish(child, "go\n")
     bring_up_to_date(old)
     with dagstore.open(old) as store:
-        assert describe(store) == expected
+        assert_answers(describe(store), expected)
 
 
 def envelope(row):

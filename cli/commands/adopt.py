@@ -9,10 +9,17 @@ from cli import options
 from cli.app import App, verb
 from cli.commands.seal import changes, measured
 from cli.render import line, styled, table
-from dagstore.model import Decision, Side
+from dagstore.model import OPEN, Decision, GateFinding, Side
 from dagstore.views import Adopted, Rows
 
 _SHOWN = 200
+_GATES = {
+    "parses": "does not parse",
+    "undefined": "undefined name",
+    "duplicate": "defined twice",
+    "lost": "lost from a donor",
+    "locked": "locked path",
+}
 
 
 @verb("adopt")
@@ -21,7 +28,12 @@ _SHOWN = 200
 @options.agent
 @click.option("--primary", metavar="NODE", help="Compose onto this one; by default the best measured of them.")
 @click.option("--prefer", metavar="best|primary|NODE", default="best", help="Who wins where they disagree.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be recorded.")
+@click.option("--own", is_flag=True, help="Only what each donor changed itself, not its whole line.")
+@click.option(
+    "--only", metavar="PATH[:REGION]", multiple=True, help="Only changes in there; may be given several times."
+)
+@click.option("--strict", is_flag=True, help="Leave contradictions open; a child of the node has to resolve them.")
+@click.option("--plan", "--dry-run", "dry_run", is_flag=True, help="Only say what would be recorded.")
 @click.option("--run", "run", is_flag=True, help="Measure the result right away.")
 def command(
     app: App,
@@ -30,6 +42,9 @@ def command(
     agent: str | None,
     primary: str | None,
     prefer: str,
+    own: bool,
+    only: tuple[str, ...],
+    strict: bool,
     dry_run: bool,
     run: bool,
 ) -> None:
@@ -38,16 +53,28 @@ def command(
     \b
     Example:
       dag adopt 3f9c 81ab @best -m "three gains that touch different places" --run
+      dag adopt 3f9c 81ab --own --only train.py:MLP --plan
     """
     if dry_run and run:
-        raise click.UsageError("--dry-run records nothing that --run could measure")
-    store = app.store()
-    made = store.adopt(*nodes, primary=primary, why=why, agent=agent or app.agent, prefer=prefer, dry_run=dry_run)
+        raise click.UsageError("--plan records nothing that --run could measure")
+    made = app.store().adopt(
+        *nodes,
+        primary=primary,
+        why=why,
+        agent=agent or app.agent,
+        prefer=prefer,
+        own=own,
+        only=only,
+        strict=strict,
+        dry_run=dry_run,
+    )
     if run:
         _measure(app, made)
         return
     app.answer(made, _render)
-    if not made.runs and made.recorded:
+    if made.open and made.recorded:
+        app.say(f"next: dag spawn {made.short}, resolve what is open, dag seal")
+    elif not made.runs and made.recorded:
         app.say(f"next: dag run {made.short}    or: dag queue {made.short}")
 
 
@@ -73,8 +100,17 @@ def _render(made: Adopted) -> None:
     for decision in made.decisions:
         if decision.contradiction:
             _contradiction(decision)
+    findings(made.findings)
     for run in made.runs:
         line(measured(run))
+
+
+def findings(found: Sequence[GateFinding]) -> None:
+    """What the gates found, a line each."""
+    for one in found:
+        where = f"{one.path}:{one.line}" if one.line else one.path
+        whose = f"  ({_origins(one.origins)})" if one.origins else ""
+        line(styled(f"{_GATES.get(one.gate, one.gate)} ", "yellow"), f"{where}  {one.text}{whose}")
 
 
 def _standing(made: Adopted) -> str:
@@ -84,9 +120,10 @@ def _standing(made: Adopted) -> str:
 
 
 def _contradiction(decision: Decision) -> None:
-    line(styled("contradiction ", "yellow"), f"in {_path(decision)} {decision.region}, all sides are kept:")
+    word, taken = ("open", "for now") if decision.engine == OPEN else ("contradiction", "taken")
+    line(styled(f"{word} ", "yellow"), f"in {_path(decision)} {decision.region}, all sides are kept:")
     for side in decision.sides:
-        mark = "taken" if set(side.origins) & set(decision.origins) else "     "
+        mark = taken if set(side.origins) & set(decision.origins) else " " * len(taken)
         line(f"  {mark}  {_origins(side.origins)}  {_excerpt(side)}")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from cli.app import App, verb
+from cli.commands.adopt import findings
 from cli.listing import headline, status
 from cli.render import ago, line, number, seconds, styled, table
 from dagstore.errors import NotFound
@@ -14,6 +15,7 @@ from dagstore.views import AdoptionView, NodeView, NoteView, RunView
 from trainer.verdict import tail
 
 LOG_LINES = 15
+CONTRADICTED = "not before somebody resolves what is open, in a child"
 
 
 @verb("show")
@@ -76,7 +78,7 @@ def _changes(files: int, insertions: int, deletions: int) -> str:
 
 def _measured(node: NodeView) -> str:
     if node.estimate is None:
-        return "not yet" if node.status == "new" else status(node.status)
+        return {"new": "not yet", "contradicted": CONTRADICTED}.get(node.status) or status(node.status)
     if node.low is None or node.high is None:
         return f"{number(node.estimate)} (nothing was measured twice, so its noise is unknown)"
     return f"{number(node.estimate)} (90 %: {number(node.low)} to {number(node.high)})"
@@ -102,6 +104,7 @@ def _adoptions(store: Store, adoptions: Sequence[AdoptionView]) -> None:
             for decision in adoption.decisions
         ]
         table(("region", "decided by", "as in"), rows)
+        findings(adoption.findings)
 
 
 def _runs(runs: Sequence[RunView]) -> None:

@@ -1,0 +1,175 @@
+"""What composing nodes of a store gives: onto which, what each donor brings, who is heard, and what comes of it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from dagstore.base import Ref
+from dagstore.errors import BadInput
+from dagstore.graph import merge_base
+from dagstore.ids import BlobId, NodeId
+from dagstore.index import graph_row, row_of
+from dagstore.model import OPEN, Decision, GateFinding, Side, Tree
+from dagstore.proposing import Proposing
+from dagstore.ranking import moments_of
+from dagstore.storage import Reader
+
+if TYPE_CHECKING:
+    from dagstore.adopt import Composition, Donor
+
+
+class Request(NamedTuple):
+    """What is to be composed: of each donor its whole line or its `own` diff, of that what lies in `only`."""
+
+    refs: tuple[Ref, ...]
+    primary: Ref | None = None
+    prefer: str = "best"
+    own: bool = False
+    only: tuple[str, ...] = ()
+    strict: bool = False
+
+    @property
+    def in_part(self) -> bool:
+        """Whether a node may bring something although it is an ancestor of another one."""
+        return self.own or bool(self.only)
+
+
+class Plan(NamedTuple):
+    """An adoption before it is recorded. `parents` is `onto` alone when it changes nothing and leaves nothing open."""
+
+    request: Request
+    onto: NodeId
+    parents: tuple[NodeId, ...]
+    given: tuple[NodeId, ...]
+    preference: tuple[NodeId, ...]
+    composition: "Composition"
+    decisions: tuple[Decision, ...]
+    findings: tuple[GateFinding, ...]
+
+    @property
+    def adopted(self) -> tuple[NodeId, ...]:
+        return tuple(id for id in self.given if id != self.onto)
+
+
+class Composing(Proposing):
+    def _plan(self, txn: Reader, request: Request) -> Plan:
+        named = request.refs if request.primary is None else (*request.refs, request.primary)
+        given = sorted({self._seq(txn, ref) for ref in named})
+        if len(given) < 2:
+            raise BadInput("adopting takes at least two different nodes", hint="dag adopt A B [C …]")
+        heads = given if request.in_part else self._heads(txn, given)
+        onto = self._by_merit(txn, given)[0] if request.primary is None else self._seq(txn, request.primary)
+        if onto not in heads:
+            onto = self._by_merit(txn, heads)[0]
+        preference = self._preference(txn, onto, heads, request.prefer)
+        composition, findings = self._compose(txn, request, onto, heads, preference)
+        covered = (self._id(txn, seq) for seq in given if seq not in heads)
+        found = (*composition.decisions, *(Decision("", "*", "already", (id,)) for id in sorted(covered)))
+        decisions = tuple(_recorded(one, strict=request.strict) for one in found)
+        nothing_new = composition.tree == self._tree(txn, onto) and not any(one.engine == OPEN for one in decisions)
+        return Plan(
+            request,
+            self._id(txn, onto),
+            self._ids(txn, [onto] if nothing_new else heads),
+            self._ids(txn, given),
+            preference,
+            composition,
+            decisions,
+            findings,
+        )
+
+    def _heads(self, txn: Reader, seqs: list[int]) -> list[int]:
+        """Those that are no ancestor of another one."""
+        from dagstore.reach import heads
+
+        return heads(self._columns(txn), seqs)
+
+    def _by_merit(self, txn: Reader, seqs: Iterable[int]) -> list[int]:
+        """The better measured first, then the later generation, then the smaller id."""
+        channel = self._channel(txn)
+        sign = 1 if channel and channel.direction.value == "minimize" else -1
+
+        def merit(seq: int) -> tuple[bool, float, int, NodeId]:
+            row = graph_row(txn, seq)
+            moments = moments_of(txn, channel, row.first) if channel else None
+            measured = moments is not None and moments.n > 0
+            score = sign * moments.mean if moments and measured else 0.0
+            return not measured, score, -row.generation, self._id(txn, seq)
+
+        return sorted(seqs, key=merit)
+
+    def _preference(self, txn: Reader, onto: int, heads: list[int], prefer: str) -> tuple[NodeId, ...]:
+        """The heads in the order in which they are heard where they disagree."""
+        order = self._by_merit(txn, heads)
+        first = self._preferred(txn, onto, order, prefer)
+        if first not in heads:
+            raise BadInput(f"--prefer {prefer} is none of the nodes", hint="say best, primary or one of the nodes")
+        return tuple(self._id(txn, seq) for seq in (first, *(seq for seq in order if seq != first)))
+
+    def _preferred(self, txn: Reader, onto: int, order: list[int], prefer: str) -> int:
+        if prefer == "primary":
+            return onto
+        if prefer != "best":
+            return self._seq(txn, prefer)
+        channel = self._channel(txn)
+        measured = channel is not None and moments_of(txn, channel, graph_row(txn, order[0]).first).n > 0
+        return order[0] if measured else onto
+
+    def _compose(
+        self, txn: Reader, request: Request, onto: int, heads: Sequence[int], preference: Sequence[NodeId]
+    ) -> "tuple[Composition, tuple[GateFinding, ...]]":
+        """The tree that comes of it, and what the gates find in it. Locked paths stay those of the primary."""
+        from dagstore.adopt import compose
+        from dagstore.adopt.gates import Gates
+
+        tree, is_locked = self._tree(txn, onto), self._charter(txn, onto).is_locked
+        donors = [self._donor(txn, onto, seq, is_locked, own=request.own) for seq in heads if seq != onto]
+        donors, made = self._limited(txn, donors, request.only)
+
+        def read(blob: BlobId) -> bytes:
+            return made[blob] if blob in made else self._objects.read(txn, blob)
+
+        composed = compose(self._id(txn, onto), tree, donors, read, preference)
+        fresh = {entry.blob: made[entry.blob] for entry in composed.tree if entry.blob in made}
+        composition = replace(composed, blobs={**composed.blobs, **fresh})
+        return composition, Gates(tree, donors, composition, read, is_locked).findings()
+
+    def _donor(self, txn: Reader, onto: int, seq: int, is_locked: Callable[[str], bool], *, own: bool) -> "Donor":
+        """What a node brings: what it has and its base has not."""
+        from dagstore.adopt import Donor
+
+        locked = [entry for entry in self._tree(txn, onto) if is_locked(entry.path)]
+
+        def unlocked(node: int) -> Tree:
+            entries = self._tree(txn, node) if node else ()
+            return Tree.of((*locked, *(entry for entry in entries if not is_locked(entry.path))))
+
+        base = graph_row(txn, seq).primary if own else merge_base(onto, seq, row_of(txn))
+        return Donor(self._id(txn, seq), unlocked(base), unlocked(seq))
+
+    def _limited(
+        self, txn: Reader, donors: "list[Donor]", only: Sequence[str]
+    ) -> "tuple[list[Donor], dict[BlobId, bytes]]":
+        """The donors with nothing but their changes in some places, and the contents that come of that."""
+        if not only:
+            return donors, {}
+        from dagstore.adopt.part import Part, place_of
+
+        paths = {entry.path for donor in donors for tree in (donor.base, donor.tree) for entry in tree}
+        part = Part([place_of(text, paths) for text in only], lambda blob: self._objects.read(txn, blob))
+        limited = [part.of(donor) for donor in donors]
+        for text, place in zip(only, part.places, strict=True):
+            if place not in part.used:
+                names = " ".join(str(donor.id)[:8] for donor in donors)
+                raise BadInput(
+                    f"{text} is nothing that {names} would change",
+                    hint="--plan without --only says what they change; --primary chooses which node stays whole",
+                )
+        return limited, part.made
+
+
+def _recorded(decision: Decision, *, strict: bool) -> Decision:
+    """Whole files are left out of the record, the trees of their origins hold them; `strict` decides nothing."""
+    if decision.region == "*":
+        decision = decision._replace(sides=tuple(Side(side.origins, b"") for side in decision.sides))
+    return decision._replace(engine=OPEN) if strict and decision.contradiction else decision
