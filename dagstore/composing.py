@@ -1,6 +1,6 @@
 """What composing nodes of a store gives: onto which, what each donor brings, who is heard, and what comes of it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +10,7 @@ from dagstore.graph import merge_base
 from dagstore.ids import BlobId, NodeId
 from dagstore.index import graph_row, row_of
 from dagstore.model import OPEN, Decision, GateFinding, Side, Tree
+from dagstore.objects import Objects
 from dagstore.proposing import Proposing
 from dagstore.ranking import moments_of
 from dagstore.storage import Reader
@@ -51,18 +52,25 @@ class Plan(NamedTuple):
         return tuple(id for id in self.given if id != self.onto)
 
 
+class Brought(NamedTuple):
+    """What the donors bring. `made` are contents that no node has, `unused` the places where nobody changes a thing."""
+
+    donors: "Sequence[Donor]"
+    made: Mapping[BlobId, bytes]
+    unused: tuple[str, ...]
+
+    def reading(self, txn: Reader, objects: Objects) -> Callable[[BlobId], bytes]:
+        """How to read any content of these trees."""
+        return lambda blob: self.made[blob] if blob in self.made else objects.read(txn, blob)
+
+
 class Composing(Proposing):
     def _plan(self, txn: Reader, request: Request) -> Plan:
-        named = request.refs if request.primary is None else (*request.refs, request.primary)
-        given = sorted({self._seq(txn, ref) for ref in named})
-        if len(given) < 2:
-            raise BadInput("adopting takes at least two different nodes", hint="dag adopt A B [C …]")
-        heads = given if request.in_part else self._heads(txn, given)
-        onto = self._by_merit(txn, given)[0] if request.primary is None else self._seq(txn, request.primary)
-        if onto not in heads:
-            onto = self._by_merit(txn, heads)[0]
+        given, heads, onto = self._chosen(txn, request)
         preference = self._preference(txn, onto, heads, request.prefer)
-        composition, findings = self._compose(txn, request, onto, heads, preference)
+        brought = self._brought(txn, request, onto, heads)
+        _check_used(brought)
+        composition = self._compose(txn, onto, brought, preference)
         covered = (self._id(txn, seq) for seq in given if seq not in heads)
         found = (*composition.decisions, *(Decision("", "*", "already", (id,)) for id in sorted(covered)))
         decisions = tuple(_recorded(one, strict=request.strict) for one in found)
@@ -75,8 +83,20 @@ class Composing(Proposing):
             preference,
             composition,
             decisions,
-            findings,
+            self._findings(txn, onto, brought, composition),
         )
+
+    def _chosen(self, txn: Reader, request: Request) -> tuple[list[int], list[int], int]:
+        """The nodes that are given, those of them that bring something, and the one that is composed onto."""
+        named = request.refs if request.primary is None else (*request.refs, request.primary)
+        given = sorted({self._seq(txn, ref) for ref in named})
+        if len(given) < 2:
+            raise BadInput("adopting takes at least two different nodes", hint="dag adopt A B [C …]")
+        heads = given if request.in_part else self._heads(txn, given)
+        onto = self._by_merit(txn, given)[0] if request.primary is None else self._seq(txn, request.primary)
+        if onto not in heads:
+            onto = self._by_merit(txn, heads)[0]
+        return given, heads, onto
 
     def _heads(self, txn: Reader, seqs: list[int]) -> list[int]:
         """Those that are no ancestor of another one."""
@@ -115,24 +135,36 @@ class Composing(Proposing):
         measured = channel is not None and moments_of(txn, channel, graph_row(txn, order[0]).first).n > 0
         return order[0] if measured else onto
 
-    def _compose(
-        self, txn: Reader, request: Request, onto: int, heads: Sequence[int], preference: Sequence[NodeId]
-    ) -> "tuple[Composition, tuple[GateFinding, ...]]":
-        """The tree that comes of it, and what the gates find in it. Locked paths stay those of the primary."""
+    def _compose(self, txn: Reader, onto: int, brought: Brought, preference: Sequence[NodeId]) -> "Composition":
+        """What comes of it, with every content that no node has. Locked paths stay those of the primary."""
         from dagstore.adopt import compose
+
+        tree = self._tree(txn, onto)
+        composed = compose(self._id(txn, onto), tree, brought.donors, brought.reading(txn, self._objects), preference)
+        fresh = {entry.blob: brought.made[entry.blob] for entry in composed.tree if entry.blob in brought.made}
+        return replace(composed, blobs={**composed.blobs, **fresh})
+
+    def _findings(
+        self, txn: Reader, onto: int, brought: Brought, composition: "Composition"
+    ) -> tuple[GateFinding, ...]:
         from dagstore.adopt.gates import Gates
 
-        tree, is_locked = self._tree(txn, onto), self._charter(txn, onto).is_locked
+        is_locked, read = self._charter(txn, onto).is_locked, brought.reading(txn, self._objects)
+        return Gates(self._tree(txn, onto), brought.donors, composition, read, is_locked).findings()
+
+    def _brought(self, txn: Reader, request: Request, onto: int, heads: Iterable[int]) -> Brought:
+        """What all but the primary bring, in part if that is asked for."""
+        from dagstore.adopt.part import Part, place_of
+
+        is_locked = self._charter(txn, onto).is_locked
         donors = [self._donor(txn, onto, seq, is_locked, own=request.own) for seq in heads if seq != onto]
-        donors, made = self._limited(txn, donors, request.only)
-
-        def read(blob: BlobId) -> bytes:
-            return made[blob] if blob in made else self._objects.read(txn, blob)
-
-        composed = compose(self._id(txn, onto), tree, donors, read, preference)
-        fresh = {entry.blob: made[entry.blob] for entry in composed.tree if entry.blob in made}
-        composition = replace(composed, blobs={**composed.blobs, **fresh})
-        return composition, Gates(tree, donors, composition, read, is_locked).findings()
+        if not request.only:
+            return Brought(donors, {}, ())
+        paths = {entry.path for donor in donors for tree in (donor.base, donor.tree) for entry in tree}
+        places = {text: place_of(text, paths) for text in request.only}
+        part = Part(list(places.values()), lambda blob: self._objects.read(txn, blob))
+        limited = [part.of(donor) for donor in donors]
+        return Brought(limited, part.made, tuple(text for text in places if places[text] not in part.used))
 
     def _donor(self, txn: Reader, onto: int, seq: int, is_locked: Callable[[str], bool], *, own: bool) -> "Donor":
         """What a node brings: what it has and its base has not."""
@@ -147,29 +179,18 @@ class Composing(Proposing):
         base = graph_row(txn, seq).primary if own else merge_base(onto, seq, row_of(txn))
         return Donor(self._id(txn, seq), unlocked(base), unlocked(seq))
 
-    def _limited(
-        self, txn: Reader, donors: "list[Donor]", only: Sequence[str]
-    ) -> "tuple[list[Donor], dict[BlobId, bytes]]":
-        """The donors with nothing but their changes in some places, and the contents that come of that."""
-        if not only:
-            return donors, {}
-        from dagstore.adopt.part import Part, place_of
-
-        paths = {entry.path for donor in donors for tree in (donor.base, donor.tree) for entry in tree}
-        part = Part([place_of(text, paths) for text in only], lambda blob: self._objects.read(txn, blob))
-        limited = [part.of(donor) for donor in donors]
-        for text, place in zip(only, part.places, strict=True):
-            if place not in part.used:
-                names = " ".join(str(donor.id)[:8] for donor in donors)
-                raise BadInput(
-                    f"{text} is nothing that {names} would change",
-                    hint="--plan without --only says what they change; --primary chooses which node stays whole",
-                )
-        return limited, part.made
-
 
 def _recorded(decision: Decision, *, strict: bool) -> Decision:
     """Whole files are left out of the record, the trees of their origins hold them; `strict` decides nothing."""
     if decision.region == "*":
         decision = decision._replace(sides=tuple(Side(side.origins, b"") for side in decision.sides))
     return decision._replace(engine=OPEN) if strict and decision.contradiction else decision
+
+
+def _check_used(brought: Brought) -> None:
+    for text in brought.unused:
+        names = " ".join(str(donor.id)[:8] for donor in brought.donors)
+        raise BadInput(
+            f"{text} is nothing that {names} would change",
+            hint="--plan without --only says what they change; --primary chooses which node stays whole",
+        )
