@@ -71,3 +71,18 @@ def merge_base(one: int, other: int, row: RowOf) -> int:
             return 0
         one, other = (a.jump, b.jump) if a.jump != b.jump else (a.primary, b.primary)
     return one
+
+
+def partings(trunk: int, others: Iterable[int], row: RowOf) -> dict[int, int]:
+    """Where the primary line of each other node leaves those of `trunk` and of the smaller others, last; 0 for nowhere.
+
+    The stretches from there to the nodes are what they have and the trunk has not, each once, even where several
+    share a stretch. Which node a shared one is counted with depends on the numbers, their sum does not.
+    """
+    found: dict[int, int] = {}
+    lines = [trunk]
+    for node in sorted(set(others)):
+        # All of these lie on the node's own line, where the later one has the larger number.
+        found[node] = max(merge_base(node, other, row) for other in lines)
+        lines.append(node)
+    return found

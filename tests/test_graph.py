@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagstore.graph import line_ancestor, make_row, merge_base
+from dagstore.graph import line_ancestor, make_row, merge_base, partings
 
 # node: [primary, adopted ...]
 DRAWN = {
@@ -72,6 +72,22 @@ def test_the_merge_base_is_where_primary_lines_part(row, one, other, base):
     assert merge_base(one, other, row) == merge_base(other, one, row) == base
 
 
+@pytest.mark.parametrize(
+    ("trunk", "others", "found"),
+    [
+        (6, [7], {7: 1}),
+        (6, [9, 7], {7: 1, 9: 3}),  # 7 and 9 share 3, which is on no line of 6
+        (6, [7, 9, 5], {5: 1, 7: 5, 9: 3}),
+        (8, [4], {4: 4}),
+        (4, [8], {8: 4}),
+        (8, [11], {11: 0}),
+        (8, [], {}),
+    ],
+)
+def test_lines_part_from_the_trunk_and_from_each_other(row, trunk, others, found):
+    assert partings(trunk, others, row) == found
+
+
 @st.composite
 def dags(draw):
     """Parent lists by node, a node's parents before it; several seeds, many adoptions."""
@@ -104,6 +120,23 @@ def test_every_answer_is_the_obvious_one(parents, data):
     for depth in range(len(line(one)) + 2):
         expected = line(one)[len(line(one)) - 1 - depth] if depth < len(line(one)) else one
         assert line_ancestor(one, depth, row) == expected
+
+
+@given(dags(), st.data())
+def test_stretches_from_where_lines_part_are_all_that_is_new_each_once(parents, data):
+    row = rows_of(parents).__getitem__
+
+    def line(node):
+        return [node, *(line(parents[node][0]) if parents[node] else ())]
+
+    nodes = st.sampled_from(sorted(parents))
+    trunk, others = data.draw(nodes), data.draw(st.lists(nodes, max_size=5))
+    found = partings(trunk, others, row)
+    stretches = []
+    for node, since in found.items():
+        above = line(node)
+        stretches += above[: above.index(since)] if since else above
+    assert sorted(stretches) == sorted({one for node in others for one in line(node)} - set(line(trunk)))
 
 
 def test_chains_of_100_000_cost_few_steps_and_no_stack():
