@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from dagstore.adopting import Adopting
 from dagstore.base import BATCH
 from dagstore.environment import DATA, LOG, OpenReader
 from dagstore.errors import BadInput, Damaged, NotFound, Refused, Unavailable
+from dagstore.explaining import Explaining
 from dagstore.ids import NodeId
 from dagstore.index import VERSION as INDEX_VERSION
 from dagstore.index import VERSION_KEY, catch_up, clear, indexed
@@ -36,7 +36,7 @@ Clock = Callable[[], float]
 Entropy = Callable[[int], bytes]
 
 
-class Store(Adopting, Measuring, Keeping):
+class Store(Explaining, Measuring, Keeping):
     """An open store. Use it as a context manager, or `close()` it.
 
     Reading takes no lock that a writer waits for; one store may be shared by the threads of a process, never across

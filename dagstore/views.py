@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dagstore.frontier import Frontier, FrontierRow
+from dagstore.gains import Gain, Place, Verdict
 from dagstore.ids import AdoptionId, NodeId, NoteId, ProtocolId, RunId, TreeId
-from dagstore.model import Decision, GateFinding, Status
+from dagstore.model import Decision, Direction, GateFinding, Status
+from dagstore.rank import Noise
 from dagstore.shown import Rows, Shown, plain
 
 if TYPE_CHECKING:
@@ -18,17 +20,22 @@ __all__ = [
     "AdoptionView",
     "Diff",
     "DiffStat",
+    "DonorView",
     "FileDiff",
     "Frontier",
     "FrontierRow",
+    "Gain",
     "Initialised",
     "NodeView",
     "NoteView",
+    "Place",
     "Rows",
     "RunView",
     "Sealed",
     "Shown",
     "Spawned",
+    "Verdict",
+    "Why",
     "plain",
 ]
 
@@ -177,6 +184,65 @@ class Adopted(Shown):
     findings: tuple[GateFinding, ...]
     runs: Rows[RunView]
     diff: DiffStat
+
+
+@dataclass(frozen=True, slots=True)
+class DonorView(Shown):
+    """What one adopted parent is to a node.
+
+    `gain` is over `base`, where its line left the primary's. `taken` and `refused` count the decisions of the adoption
+    for and against its wishes; None where there is no record of them, and `taken` also for the one composed onto. It
+    `brings` something if the node has any of it that the primary has not; only then is its gain to be expected.
+    `without` is a node with the files that are left without it, `contribution` what the node gains over that one.
+    `next` is the command that would tell more, if any.
+    """
+
+    node: NodeId
+    short: str
+    message: str
+    base: NodeId | None
+    gain: Gain | None
+    brings: bool
+    taken: int | None
+    refused: int | None
+    without: NodeId | None
+    contribution: Gain | None
+    verdict: Place
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Why(Shown):
+    """Why a node is as good as it is; every gain is within one protocol and platform.
+
+    `measured` is the gain over the primary, `expected` the sum of the known gains of the donors that bring something;
+    a stretch that donors share, up to one of the nodes in `shared`, counts once. `difference` is what was measured
+    less what was expected, None while any of those gains is unknown. `onto` is what the node was composed onto,
+    `reproduced` whether adopting its parents gives its files again. `missing` are nodes whose runs the answer lacks,
+    ancestors first, `elsewhere` those of them that belong to another protocol. `next` is the command that would tell
+    more, if any.
+    """
+
+    node: NodeId
+    short: str
+    primary: NodeId | None
+    onto: NodeId | None
+    metric: str
+    direction: Direction
+    protocol: ProtocolId | None
+    platform: str | None
+    noise: Noise
+    expected: Gain | None
+    measured: Gain | None
+    difference: Gain | None
+    verdict: Verdict
+    donors: Rows[DonorView]
+    shared: tuple[NodeId, ...]
+    contradictions: int
+    reproduced: bool | None
+    missing: tuple[NodeId, ...]
+    elsewhere: tuple[NodeId, ...]
+    next: str
 
 
 @dataclass(frozen=True, slots=True)
