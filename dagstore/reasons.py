@@ -5,10 +5,11 @@ Nothing is run: the node without one donor was measured if any node with those f
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from shlex import quote
 from typing import NamedTuple
 
-from dagstore.adopting import Adopting
 from dagstore.codec import encode
+from dagstore.composing import Composing, Request
 from dagstore.finding import find, short
 from dagstore.gains import Combination, Gain, Place, Scale, Verdict, against_parent, against_sum, combined, over, place
 from dagstore.graph import merge_base, partings
@@ -68,7 +69,7 @@ class Lack(NamedTuple):
 class Question:
     """Why one node of one snapshot is as good as it is. Nodes are numbers, and trees the first nodes that have them."""
 
-    def __init__(self, store: Adopting, txn: Reader, seq: int) -> None:
+    def __init__(self, store: Composing, txn: Reader, seq: int) -> None:
         self._store = store
         self._txn = txn
         self._seq = seq
@@ -99,7 +100,7 @@ class Question:
             donors=Rows(map(self._donor, parts)),
             shared=tuple(map(self._id, balance.shared)),
             contradictions=sum(one.contradiction for one in record.decisions) if record else 0,
-            reproduced=self._prefer is not None if parts else None,
+            reproduced=self._reproduced if parts else None,
             missing=tuple(map(self._id, lack.missing)),
             elsewhere=tuple(self._id(seq) for seq in lack.missing if seq not in lack.runnable),
             next=lack.next,
@@ -134,16 +135,25 @@ class Question:
         return find(self._txn, self._record.primary) if self._record else self._row.primary
 
     @cached_property
-    def _prefer(self) -> str | None:
-        """Whom to prefer so that adopting the parents gives the node's files: `best` if that does, None if nobody."""
-        wanted, parents = self._store._tree(self._txn, self._seq), self._row.parents
-        choices = (BEST, *(str(self._id(parent)) for parent in parents))
-        return next((one for one in choices if self._composed(self._onto, parents, one) == wanted), None)
+    def _reproduced(self) -> bool:
+        """Whether composing the parents in the same way gives the node's files again."""
+        return self._composed(self._onto, self._row.parents) == self._store._tree(self._txn, self._seq)
 
-    def _composed(self, onto: int, parents: Sequence[int], prefer: str) -> Tree:
-        heads = list(parents)
-        preference = self._store._preference(self._txn, onto, heads, prefer)
-        return self._store._compose(self._txn, onto, heads, preference).tree
+    def _composed(self, onto: int, parents: Sequence[int]) -> Tree:
+        brought = self._store._brought(self._txn, self._request, onto, parents)
+        return self._store._compose(self._txn, onto, brought, self._heard(onto, parents)).tree
+
+    @cached_property
+    def _request(self) -> Request:
+        record = self._record
+        return Request((), own=record.own, only=record.only) if record else Request(())
+
+    def _heard(self, onto: int, parents: Sequence[int]) -> tuple[NodeId, ...]:
+        """The parents in the order in which they are heard: that of the record, else that of an adoption made now."""
+        said = self._record.preference if self._record else ()
+        ids = {self._id(parent) for parent in parents}
+        heard = tuple(id for id in said if id in ids)
+        return heard or self._store._preference(self._txn, onto, list(parents), BEST)
 
     def _part(self, donor: int) -> Part:
         base = merge_base(self._row.primary, donor, row_of(self._txn))
@@ -168,13 +178,18 @@ class Question:
         onto = self._row.primary if donor == self._onto else self._onto
         if len(heads) == 1:
             return Without(onto, "")
-        prefer = next((head for head in heads if str(self._id(head)) == self._prefer), 0)
-        tree = self._composed(onto, heads, str(self._id(prefer)) if prefer else BEST)
-        made = find(self._txn, TreeId.of(encode(tree)))
+        made = find(self._txn, TreeId.of(encode(self._composed(onto, heads))))
+        return Without(first_with(self._txn, made) if made else 0, self._adopting(onto, heads))
+
+    def _adopting(self, onto: int, heads: Sequence[int]) -> str:
+        """The command that composes and measures them in the same way."""
         others = [self._short(head) for head in sorted(heads, key=self._id) if head != onto]
         words = ["dag adopt", *others, "--primary", self._short(onto)]
-        words += ["--prefer", self._short(prefer)] if prefer else []
-        return Without(first_with(self._txn, made) if made else 0, " ".join((*words, "--run")))
+        if self._record and self._record.preference:
+            words += ["--prefer", short(self._txn, self._heard(onto, heads)[0])]
+        words += ["--own"] if self._request.own else []
+        words += [f"--only {quote(place)}" for place in self._request.only]
+        return " ".join((*words, "--run"))
 
     def _balance(self, parts: Sequence[Part]) -> Balance:
         bringing = [part for part in parts if part.brings]
@@ -208,7 +223,7 @@ class Question:
         without = part.without.seq
         note = self._store._first_note(self._txn, part.seq)
         contribution = self._scale.gain(self._over(self._seq, without)) if without else None
-        verdict = place(contribution) if self._prefer is not None else Place.UNTOLD
+        verdict = place(contribution) if self._reproduced else Place.UNTOLD
         return DonorView(
             node=self._id(part.seq),
             short=self._short(part.seq),
@@ -221,7 +236,7 @@ class Question:
             without=self._id(without) if without else None,
             contribution=contribution,
             verdict=verdict,
-            next=self._next(part.without, verdict) if self._prefer is not None else "",
+            next=self._next(part.without, verdict) if self._reproduced else "",
         )
 
     def _next(self, without: Without, verdict: Place) -> str:

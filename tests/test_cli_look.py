@@ -430,7 +430,8 @@ class TestFiles:
 
 LOOKS = (
     ("frontier",), ("frontier", "--all"), ("log",), ("children", "@seed~0"), ("tree",), ("files", "@seed"),
-    ("show", "{c}"), ("show", "{d}"), ("log", "{c}"), ("children", "{a}"), ("diff", "{c}"), ("cat", "{c}:train.py"),
+    ("show", "{c}"), ("show", "{d}"), ("why", "{c}"), ("why", "{d}"),
+    ("log", "{c}"), ("children", "{a}"), ("diff", "{c}"), ("cat", "{c}:train.py"),
 )  # fmt: skip
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -449,6 +450,7 @@ def test_a_terminal_gets_colour_but_nothing_from_agents(store, family):
     measure(store, node, None, dagstore.Status.CRASHED, log=EVIL.encode())
     for words in (
         ("show", node),
+        ("why", store.adopt(node, family["b"]).node),
         ("tree",),
         ("diff", node),
         ("cat", f"{node}:train.py"),
@@ -496,7 +498,7 @@ def test_starting_loads_only_what_a_ranking_needs(store, family):
 
 
 def test_every_verb_that_looks_says_so_in_its_help(dag):
-    for name in ("frontier", "show", "diff", "log", "children", "tree", "files", "cat", "checkout"):
+    for name in ("frontier", "why", "show", "diff", "log", "children", "tree", "files", "cat", "checkout"):
         answer = dag(name, "--help")
         assert answer.code == 0
         assert f"dag {name}" in answer.out.split("Usage:")[1].split("\n", 1)[1], name

@@ -14,6 +14,7 @@ import pytest
 from cli import main
 from dagstore.charter import Charter
 from dagstore.model import Status
+from dagstore.views import DonorView, Gain, Place, Verdict
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
@@ -107,6 +108,7 @@ def session(tmp_path_factory):
         "train --until-idle",
         "agent --experiments 1 --train --seed 1",
         "frontier",
+        "why @last",
         "show @last",
         "diff @last",
         "log",
@@ -132,6 +134,14 @@ def session(tmp_path_factory):
 @pytest.mark.parametrize("verb", ["dag", *VERBS])
 def test_the_json_of_a_verb_has_the_fields_that_the_reference_promises(session, verb):
     assert set(session[verb]) == promised(verb)
+
+
+def test_donors_gains_and_verdicts_are_those_that_the_reference_promises():
+    words = section("What `dag why` says")
+    donor = " ".join(words.split("A donor has")[1].split()).split(".")[0]
+    assert {field.name for field in fields(DonorView)} == set(re.findall(r"`(\w+)`", donor))
+    assert f"`{{{', '.join(Gain._fields)}}}`" in words
+    assert all(f"`{verdict.value}`" in words for verdict in (*Verdict, *Place))
 
 
 def test_what_answers_hold_has_the_fields_that_the_reference_promises(session):

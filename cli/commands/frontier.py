@@ -58,11 +58,12 @@ def _render_one(frontier: Frontier) -> None:
     if not frontier.nodes:
         line("nothing was measured yet" + (f" on {frontier.platform}" if frontier.platform else ""))
         return
-    line(_noise(frontier.noise))
+    line(known_noise(frontier.noise))
     table(COLUMNS, [_row(row) for row in frontier.nodes], right=("rank", "estimate", "runs", "generation"))
 
 
-def _noise(noise: Noise) -> str:
+def known_noise(noise: Noise) -> str:
+    """How far measurements of the same files lie apart, in words."""
     if noise.sd is None:
         return styled("nothing was measured twice, so differences may be noise", "yellow")
     return f"noise: sd {number(noise.sd)}, from {noise.n} repeated runs"
