@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from dagstore.base import Ref
 from dagstore.codec import encode
-from dagstore.composing import Composing, Plan, Request
+from dagstore.composing import Plan, Request
 from dagstore.finding import find, short
 from dagstore.ids import AdoptionId, BlobId, NodeId, TreeId
 from dagstore.index import ADOPTION, facts, first_with, graph_row
 from dagstore.model import OPEN, Adoption, Node, changes
-from dagstore.proposing import clean
+from dagstore.printable import clean
+from dagstore.proposing import Proposing
 from dagstore.shown import Rows
 from dagstore.storage import Reader, Writer
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from dagstore.views import Adopted, RunView
 
 
-class Adopting(Composing):
+class Adopting(Proposing):
     def adopt(
         self,
         *refs: Ref,

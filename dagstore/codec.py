@@ -10,6 +10,7 @@
                [[[origin, …], text], …], contradiction], …], author, time]
               [2, …, own, [place, …], [preferred, …], [[gate, path, line, text, [origin, …]], …]]
               where one of these four says something
+    resolution  [1, contradiction, node, text, author, time]
 
 Ids are 32-byte binaries; integers take their shortest form; floats are always float64 and never NaN, infinite
 or -0.0; maps become arrays of pairs in the order of their UTF-8 keys. The msgpack decoder accepts much that
@@ -24,7 +25,18 @@ from typing import Any
 import msgpack
 
 from dagstore.errors import BadInput
-from dagstore.ids import AdoptionId, BlobId, Id, NodeId, NoteId, ProtocolId, RunId, TreeId
+from dagstore.ids import (
+    AdoptionId,
+    BlobId,
+    ContradictionId,
+    Id,
+    NodeId,
+    NoteId,
+    ProtocolId,
+    ResolutionId,
+    RunId,
+    TreeId,
+)
 from dagstore.model import (
     Adoption,
     Decision,
@@ -35,6 +47,7 @@ from dagstore.model import (
     Node,
     Note,
     Protocol,
+    Resolution,
     Run,
     Side,
     Status,
@@ -45,7 +58,7 @@ VERSION = 1
 _VERSIONS: dict[type[Id], tuple[int, ...]] = {AdoptionId: (1, 2)}
 MAX_OBJECT_BYTES = 64 << 20
 
-Object = Tree | Node | Protocol | Run | Note | Adoption
+Object = Tree | Node | Protocol | Run | Note | Adoption | Resolution
 
 
 def pack(value: object) -> bytes:
@@ -146,6 +159,7 @@ def _id(cls: type[Id]) -> Callable[[bytes], Any]:
 
 
 _node_id, _tree_id, _blob_id, _protocol_id = _id(NodeId), _id(TreeId), _id(BlobId), _id(ProtocolId)
+_contradiction_id = _id(ContradictionId)
 
 
 def _tree(rows: Iterable[Any]) -> Tree:
@@ -296,6 +310,15 @@ def _decode_finding(row: list[Any]) -> GateFinding:
     return GateFinding(gate, path, line, text, _nodes(origins))
 
 
+def _encode_resolution(it: Resolution) -> list[object]:
+    return [VERSION, bytes(it.contradiction), bytes(it.node), _raw(it.text), _text(it.author), _whole(it.time)]
+
+
+def _decode_resolution(row: list[Any]) -> Resolution:
+    contradiction, node, text, author, time = row
+    return Resolution(_contradiction_id(contradiction), _node_id(node), text, author, time)
+
+
 def _encode_note(note: Note) -> list[object]:
     return [VERSION, bytes(note.node), _text(note.author), _whole(note.time), _text(note.kind), _text(note.text)]
 
@@ -317,6 +340,7 @@ KINDS: dict[type, type[Id]] = {
     Run: RunId,
     Note: NoteId,
     Adoption: AdoptionId,
+    Resolution: ResolutionId,
 }
 
 _ENCODERS: dict[type, Callable[[Any], list[object]]] = {
@@ -326,6 +350,7 @@ _ENCODERS: dict[type, Callable[[Any], list[object]]] = {
     Run: _encode_run,
     Note: _encode_note,
     Adoption: _encode_adoption,
+    Resolution: _encode_resolution,
 }
 
 _DECODERS: dict[type[Id], Callable[[list[Any]], Object]] = {
@@ -335,6 +360,7 @@ _DECODERS: dict[type[Id], Callable[[list[Any]], Object]] = {
     RunId: _decode_run,
     NoteId: _decode_note,
     AdoptionId: _decode_adoption,
+    ResolutionId: _decode_resolution,
 }
 
 

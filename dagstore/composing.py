@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dagstore.base import Ref
 from dagstore.errors import BadInput
+from dagstore.finding import find
 from dagstore.graph import merge_base
 from dagstore.ids import BlobId, NodeId
-from dagstore.index import graph_row, row_of
-from dagstore.model import OPEN, Decision, GateFinding, Side, Tree
+from dagstore.index import graph_row, resolutions, row_of
+from dagstore.looking import Looking
+from dagstore.model import OPEN, Decision, GateFinding, Resolution, Side, Tree
 from dagstore.objects import Objects
-from dagstore.proposing import Proposing
 from dagstore.ranking import moments_of
 from dagstore.storage import Reader
 
 if TYPE_CHECKING:
     from dagstore.adopt import Composition, Donor
+    from dagstore.adopt.merge import Resolve
 
 
 class Request(NamedTuple):
@@ -64,7 +66,7 @@ class Brought(NamedTuple):
         return lambda blob: self.made[blob] if blob in self.made else objects.read(txn, blob)
 
 
-class Composing(Proposing):
+class Composing(Looking):
     def _plan(self, txn: Reader, request: Request) -> Plan:
         given, heads, onto = self._chosen(txn, request)
         preference = self._preference(txn, onto, heads, request.prefer)
@@ -135,14 +137,49 @@ class Composing(Proposing):
         measured = channel is not None and moments_of(txn, channel, graph_row(txn, order[0]).first).n > 0
         return order[0] if measured else onto
 
-    def _compose(self, txn: Reader, onto: int, brought: Brought, preference: Sequence[NodeId]) -> "Composition":
-        """What comes of it, with every content that no node has. Locked paths stay those of the primary."""
+    def _compose(
+        self,
+        txn: Reader,
+        onto: int,
+        brought: Brought,
+        preference: Sequence[NodeId],
+        resolve: "Resolve | None" = None,
+        *,
+        checked: bool = True,
+    ) -> "Composition":
+        """What comes of it, with every content that no node has. Locked paths stay those of the primary.
+
+        Contradictions are resolved as they were before, or by `resolve`.
+        """
         from dagstore.adopt import compose
 
-        tree = self._tree(txn, onto)
-        composed = compose(self._id(txn, onto), tree, brought.donors, brought.reading(txn, self._objects), preference)
+        composed = compose(
+            self._id(txn, onto),
+            self._tree(txn, onto),
+            brought.donors,
+            brought.reading(txn, self._objects),
+            preference,
+            resolve or self._resolve(txn),
+            checked=checked,
+        )
         fresh = {entry.blob: brought.made[entry.blob] for entry in composed.tree if entry.blob in brought.made}
         return replace(composed, blobs={**composed.blobs, **fresh})
+
+    def _resolve(self, txn: Reader) -> "Resolve":
+        """How contradictions were resolved before; where in several ways, by the best measured node."""
+        from dagstore.adopt.contradiction import as_deep_as, name_of
+        from dagstore.adopt.merge import Resolved
+
+        def resolve(path: str, region: str, sides: Sequence[bytes]) -> Resolved | None:
+            contradiction = name_of(path, region, sides)
+            found: list[Resolution] = [self._objects.load(txn, record) for record in resolutions(txn, contradiction)]
+            by_node = {find(txn, one.node): one for one in found if one.contradiction == contradiction}
+            if not by_node:
+                return None
+            best = by_node[self._by_merit(txn, by_node)[0]]
+            return Resolved(as_deep_as(best.text, sides), best.node)
+
+        return resolve
 
     def _findings(
         self, txn: Reader, onto: int, brought: Brought, composition: "Composition"

@@ -79,3 +79,15 @@ class AdoptionId(Id):
 class ProtocolId(Id):
     __slots__ = ()
     kind = "protocol"
+
+
+class ResolutionId(Id):
+    __slots__ = ()
+    kind = "resolution"
+
+
+class ContradictionId(Id):
+    """Names a contradiction, which is no object."""
+
+    __slots__ = ()
+    kind = "contradiction"

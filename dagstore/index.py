@@ -11,8 +11,8 @@ from dagstore.chains import id_of
 from dagstore.errors import Damaged
 from dagstore.finding import enter, find
 from dagstore.graph import RowOf, make_row
-from dagstore.ids import BlobId, Id, NodeId
-from dagstore.model import EMPTY, Adoption, Node, Note, Protocol, Run, Status, Tree, changes
+from dagstore.ids import BlobId, ContradictionId, Id, NodeId
+from dagstore.model import EMPTY, Adoption, Node, Note, Protocol, Resolution, Run, Status, Tree, changes
 from dagstore.objects import Objects
 from dagstore.quarantine import records_left_out
 from dagstore.ranking import Channel, add_run
@@ -24,11 +24,12 @@ VERSION = 3
 VERSION_KEY = b"version"
 DERIVED = (*SETS, "graph", "rank")
 
-RUN, NOTE, ADOPTION, SAME, LATER = b"r", b"n", b"a", b"s", b"t"
+RUN, NOTE, ADOPTION, SAME, LATER, RESOLUTION = b"r", b"n", b"a", b"s", b"t", b"x"
 """Kinds of facts about a node: runs of its tree, notes, adoptions, and further nodes with its tree.
 
 Those about a tree are kept with the first node that has it. LATER leads from the record of a tree to that node, where
-it is not the one that was recorded next.
+it is not the one that was recorded next. RESOLUTION leads from the first bytes of a contradiction's name, in place of a
+node, to the resolutions of such contradictions.
 """
 PATH_BYTES = 4
 
@@ -49,6 +50,9 @@ def add(txn: Writer, objects: Objects, number: int, value: object) -> int:
         _add_run(txn, objects, number, value)
     elif isinstance(value, Adoption):
         _add_fact(txn, ADOPTION, _known(txn, value.node), number)
+    elif isinstance(value, Resolution):
+        _known(txn, value.node)
+        _add_fact(txn, RESOLUTION, _begin(value.contradiction), number)
     return number
 
 
@@ -113,6 +117,15 @@ def with_tree(txn: Reader, first: int) -> Iterator[int]:
     """Every node that has the tree of `first`, the first to have it; oldest first."""
     yield first
     yield from facts(txn, first, SAME)
+
+
+def resolutions(txn: Reader, contradiction: ContradictionId) -> Iterator[int]:
+    """Records of resolutions, oldest first; those of the contradiction are among them."""
+    return facts(txn, _begin(contradiction), RESOLUTION)
+
+
+def _begin(contradiction: ContradictionId) -> int:
+    return int.from_bytes(contradiction[:4], "big")
 
 
 def first_with(txn: Reader, tree: int) -> int:

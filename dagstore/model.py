@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import NamedTuple, Self
 
-from dagstore.ids import BlobId, Id, NodeId, ProtocolId, TreeId
+from dagstore.ids import BlobId, ContradictionId, Id, NodeId, ProtocolId, TreeId
 from dagstore.paths import check_distinct, check_path
 
 
@@ -237,6 +237,10 @@ OPEN = "open"
 """The engine of a contradiction that was left for somebody to resolve; the tree has the preferred side meanwhile."""
 
 
+RESOLUTION = "resolution"
+"""The engine of a contradiction that was resolved before; its origin is the node in which it was."""
+
+
 class GateFinding(NamedTuple):
     """What a gate found in an adopted node: `text` says what, `line` is one of the composed file, 0 for none.
 
@@ -275,6 +279,16 @@ class Adoption(NamedTuple):
         return tuple(one for one in self.decisions if one.engine == OPEN)
 
 
+class Resolution(NamedTuple):
+    """What `node` has in place of a contradiction that was left open: `text`, without the indentation of its lines."""
+
+    contradiction: ContradictionId
+    node: NodeId
+    text: bytes
+    author: str
+    time: int
+
+
 def names_of(value: object) -> tuple[Id, ...]:
     """The ids of the objects that an object cannot be without."""
     match value:
@@ -284,7 +298,7 @@ def names_of(value: object) -> tuple[Id, ...]:
             return (*value.parents, value.tree)
         case Run():
             return (value.node, value.protocol, *value.artifacts.values())
-        case Note():
+        case Note() | Resolution():
             return (value.node,)
         case Adoption():
             return (value.node, value.primary, *value.adopted)

@@ -20,3 +20,8 @@ def one_line(text: str, limit: int = 200) -> str:
     """The text as one printable line of at most `limit` characters; colours go, white space becomes single blanks."""
     line = printable(" ".join(_STYLING.sub("", text).split()))
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def clean(text: str) -> str:
+    """Text from a command line as valid Unicode; what cannot be said in UTF-8 becomes a replacement character."""
+    return text.encode("utf-8", "replace").decode()

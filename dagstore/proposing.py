@@ -12,13 +12,15 @@ from dagstore.errors import BadInput, NotFound, Refused
 from dagstore.finding import find, short
 from dagstore.ids import BlobId, NodeId, NoteId, TreeId
 from dagstore.index import graph_row
-from dagstore.looking import Looking
 from dagstore.model import EMPTY, Change, Entry, Node, Note, Tree, changes
 from dagstore.names import set_name
 from dagstore.paths import CHARTER_PATH
+from dagstore.printable import clean
+from dagstore.resolving import Resolving
 from dagstore.storage import Reader, Writer
 
 if TYPE_CHECKING:
+    from dagstore.adopt.resolution import Chosen
     from dagstore.batches import Batch
     from dagstore.snapshot import Snapshot
     from dagstore.views import NoteView, Sealed, Spawned
@@ -36,7 +38,7 @@ class Recorded(NamedTuple):
     new: bool
 
 
-class Proposing(Looking):
+class Proposing(Resolving):
     def spawn(
         self, ref: Ref, *, why: str = "", agent: str = "", into: Path | str | None = None, ttl: float = CLAIM_SECONDS
     ) -> "Spawned":
@@ -82,7 +84,8 @@ class Proposing(Looking):
         """Record a workspace as a node, durably; says whether it was known and what was measured of it.
 
         Refused if nothing changed, if it was sealed before, or if a locked path differs (`unlock` allows that: the
-        node is then measured under another protocol).
+        node is then measured under another protocol). Where the parent left contradictions open, what the workspace has
+        in their place is remembered: `resolved` names these places.
         """
         from dagstore.claims import drop_claim
         from dagstore.workspaces import mark_sealed
@@ -94,14 +97,16 @@ class Proposing(Looking):
             parent = find(reader, workspace.parent)
             taken = self._take(reader, workspace, parent)
             self._check_change(reader, parent, taken.tree, taken.contents, unlock=unlock)
+            chosen = self._resolved(reader, [parent], taken.tree, taken.contents)
         note = (agent or workspace.agent, why or workspace.why)
         with self._write() as txn:
             made = self._record(txn, [parent], taken.tree, taken.contents, note)
+            self._remember(txn, made.id, note[0], chosen)
             before = mark_sealed(txn, workspace.id, made.id)
             if before:
                 raise self._sealed_before(workspace, before)
             drop_claim(txn, workspace.token)
-            answer = self._answering(txn, made, taken.tree)
+            answer = self._answering(txn, made, taken.tree, chosen)
         return answer[0]
 
     def peek(self, path: Path | str) -> tuple[NodeId, bool]:
@@ -138,10 +143,12 @@ class Proposing(Looking):
             taken = snapshot(place, file_limit=limit, cache=cache, cached_at_ns=seen)
             for seq in seqs:
                 self._check_change(txn, seq, taken.tree, taken.contents, unlock=unlock)
+            chosen = self._resolved(txn, seqs, taken.tree, taken.contents)
         with self._write() as writer:
             save_seen(writer, place, began, taken.cache)
             made = self._record(writer, seqs, taken.tree, taken.contents, (agent, why))
-            answer = self._answering(writer, made, taken.tree)
+            self._remember(writer, made.id, agent, chosen)
+            answer = self._answering(writer, made, taken.tree, chosen)
         return answer[0]
 
     def batch(self, size: int = BATCH) -> "AbstractContextManager[Batch]":
@@ -261,13 +268,13 @@ class Proposing(Looking):
         note = Note(node, clean(author), self._now(), kind, clean(text))
         return self._put(txn, note, encode(note), NoteId, new=new)[0]
 
-    def _answering(self, txn: Writer, made: Recorded, tree: Tree) -> "list[Sealed]":
+    def _answering(self, txn: Writer, made: Recorded, tree: Tree, chosen: "Sequence[Chosen]" = ()) -> "list[Sealed]":
         """Where the answer will be once the writer is left; it is worked out while the node becomes durable."""
         answer: list[Sealed] = []
-        txn.meanwhile(lambda: answer.append(self._answer(made, tree)))
+        txn.meanwhile(lambda: answer.append(self._answer(made, tree, chosen)))
         return answer
 
-    def _answer(self, made: Recorded, tree: Tree) -> "Sealed":
+    def _answer(self, made: Recorded, tree: Tree, chosen: "Sequence[Chosen]") -> "Sealed":
         """What there is to say of a node that was recorded."""
         from dagstore.views import Sealed
 
@@ -281,6 +288,7 @@ class Proposing(Looking):
                 adopted=self._ids(txn, row.adopted),
                 known=not made.new,
                 runs=self._runs_of(txn, made.seq),
+                resolved=tuple(f"{one.contradiction.path}: {one.contradiction.region}" for one in chosen),
                 diff=self._stat(changes(before, tree), lambda blob: self._objects.recall(txn, blob)),
             )
 
@@ -292,8 +300,3 @@ def _check_charter(entry: Entry | None, contents: Mapping[BlobId, bytes]) -> Non
     data = contents.get(entry.blob)
     if data is not None:
         charter_of(data)
-
-
-def clean(text: str) -> str:
-    """Text from a command line as valid Unicode; what cannot be said in UTF-8 becomes a replacement character."""
-    return text.encode("utf-8", "replace").decode()

@@ -22,9 +22,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from dagstore.errors import Damaged
-from dagstore.ids import SIZE, AdoptionId, BlobId, Id, NodeId, NoteId, ProtocolId, RunId, TreeId
+from dagstore.ids import SIZE, AdoptionId, BlobId, Id, NodeId, NoteId, ProtocolId, ResolutionId, RunId, TreeId
 
-KINDS: tuple[type[Id], ...] = (BlobId, TreeId, NodeId, ProtocolId, RunId, NoteId, AdoptionId)
+KINDS: tuple[type[Id], ...] = (BlobId, TreeId, NodeId, ProtocolId, RunId, NoteId, AdoptionId, ResolutionId)
 """The position is the kind's number on disk: append only."""
 NUMBER = {kind: number for number, kind in enumerate(KINDS)}
 NAMED = frozenset({BlobId, TreeId, NodeId})

@@ -153,7 +153,10 @@ class DiffStat:
 
 @dataclass(frozen=True, slots=True)
 class Sealed(Shown):
-    """A recorded node; `known` when the store had it before, `runs` what was measured of it then."""
+    """A recorded node; `known` when the store had it before, `runs` what was measured of it then.
+
+    `resolved` names the places (`PATH: REGION`) where it decided what its parent had left open.
+    """
 
     node: NodeId
     short: str
@@ -161,6 +164,7 @@ class Sealed(Shown):
     adopted: tuple[NodeId, ...]
     known: bool
     runs: Rows[RunView]
+    resolved: tuple[str, ...]
     diff: DiffStat
 
 

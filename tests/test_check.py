@@ -78,6 +78,8 @@ def fill(store):
     measure(store, b, 0.1, platform="H100", log=Random(1).randbytes(100_000))
     measure(store, c, None, Status.CRASHED, log=Random(1).randbytes(100_000) + b"more")
     measure(store, c, -0.0, fingerprint="other data")
+    rival = variant(store, "@seed", "LR = 0.1", "LR = 0.3")
+    variant(store, store.adopt(a, rival, strict=True).node, "WIDTH = 64", "WIDTH = 32")
     store.note(adopted, "promising " * 30)
     store.name("base", b)
     store.queue([c, same], repeat=2)

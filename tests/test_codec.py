@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 
 from dagstore.codec import KINDS, MAX_OBJECT_BYTES, decode, encode, identify, unpack
 from dagstore.errors import BadInput
-from dagstore.ids import AdoptionId, BlobId, Id, NodeId, NoteId, ProtocolId, RunId, TreeId
+from dagstore.ids import (
+    AdoptionId,
+    BlobId,
+    ContradictionId,
+    Id,
+    NodeId,
+    NoteId,
+    ProtocolId,
+    RunId,
+    TreeId,
+)
 from dagstore.model import (
     Adoption,
     Decision,
@@ -27,6 +37,7 @@ from dagstore.model import (
     Node,
     Note,
     Protocol,
+    Resolution,
     Run,
     Side,
     Status,
@@ -81,6 +92,7 @@ EXAMPLES = {
     "adoption": Adoption(C, A, (B, A), DECISIONS, "ada", 127),
     "adoption in part": Adoption(C, A, (B,), DECISIONS, "ada", 127, own=True, only=("a.py", "train.py:LR")),
     "adoption with a preference": Adoption(C, A, (B,), DECISIONS, "ada", 127, preference=(B, C, A)),
+    "resolution": Resolution(ContradictionId.of(b"sides"), A, b"LR = 3\n\xff", "ada", 1_700_000_000_002),
     "adoption with findings": Adoption(C, A, (B,), (), "", 0, findings=FINDINGS),
 }
 BLOBS = {"blob": b"plain bytes", "empty blob": b""}
@@ -155,6 +167,7 @@ objects = st.one_of(
         artifacts=st.dictionaries(texts, blobs, max_size=3),
     ),
     st.builds(Note, nodes, texts, whole, texts, texts),
+    st.builds(Resolution, raw_ids.map(ContradictionId), nodes, st.binary(max_size=30), texts, whole),
     st.builds(
         Adoption,
         node=nodes,

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagstore.errors import BadInput
-from dagstore.ids import SIZE, AdoptionId, BlobId, NodeId, NoteId, ProtocolId, RunId, TreeId
+from dagstore.ids import SIZE, AdoptionId, BlobId, NodeId, NoteId, ProtocolId, ResolutionId, RunId, TreeId
 
-KINDS = (BlobId, TreeId, NodeId, ProtocolId, RunId, NoteId, AdoptionId)
+KINDS = (BlobId, TreeId, NodeId, ProtocolId, RunId, NoteId, AdoptionId, ResolutionId)
 
 
 def test_an_id_is_the_derived_key_of_its_kind():
@@ -22,7 +22,8 @@ def test_the_same_bytes_have_another_id_in_every_kind(data):
 
 
 def test_the_kinds_have_names_of_their_own():
-    assert [kind.kind for kind in KINDS] == ["blob", "tree", "node", "protocol", "run", "note", "adoption"]
+    names = ["blob", "tree", "node", "protocol", "run", "note", "adoption", "resolution"]
+    assert [kind.kind for kind in KINDS] == names
 
 
 @given(st.binary(min_size=SIZE, max_size=SIZE))

@@ -302,7 +302,7 @@ def test_a_chain_without_an_end_is_damage(storage, objects):
         b"",
         b"\xff",
         bytes([0 << 4 | 9]) + bytes(40),  # no such codec
-        bytes([7 << 4 | RAW]) + bytes(40),  # no such kind
+        bytes([8 << 4 | RAW]) + bytes(40),  # no such kind
         bytes([RAW]) + bytes(31),
         bytes([SPLICE]) + bytes(32),
         bytes([SPLICE]) + bytes(32) + b"\x05\x00\x01\x01",  # lies 0 after its base

@@ -35,6 +35,8 @@ def _render(made: Sealed) -> None:
     line(styled(made.short, "bold"), f"  child of {parent}, {changes(made.diff)}")
     if made.known:
         line("known: the same change on the same parent was recorded before")
+    for place in made.resolved:
+        line(styled("resolved ", "green"), f"{place}: remembered for whoever meets the same contradiction")
     for run in made.runs:
         line(measured(run))
 

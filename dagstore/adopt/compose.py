@@ -62,14 +62,16 @@ def compose(
     read: Callable[[BlobId], bytes],
     preference: Sequence[NodeId],
     resolve: Resolve = unresolved,
+    *,
+    checked: bool = True,
 ) -> Composition:
     """The primary's `tree` with the changes of all donors.
 
     `read` answers with the content of any blob in the given trees; what it raises passes through. `preference`
-    names nodes, best first, and is asked about contradictions only, after `resolve`, which is given the sides of one.
-    `BadInput` if one id brings two changes.
+    names nodes, best first, and is asked about contradictions only, after `resolve`. Files are well-formed if those
+    that they are made of are, unless that is not to be `checked`. `BadInput` if one id brings two changes.
     """
-    work = _Work(primary, tree.by_path, read, Preference(preference), resolve)
+    work = _Work(primary, tree.by_path, read, Preference(preference), resolve, checked)
     return work.composed(tree, _distinct(donors))
 
 
@@ -90,6 +92,7 @@ class _Work:
     read: Callable[[BlobId], bytes]
     preference: Preference
     resolve: Resolve
+    checked: bool
     texts: dict[tuple[BlobId, Syntax], Text] = field(default_factory=dict)
     contents: dict[BlobId, bytes] = field(default_factory=dict)
     made: dict[BlobId, bytes] = field(default_factory=dict)
@@ -211,10 +214,11 @@ class _Work:
         syntax = syntax_of(here.path)
         first = self._text(changes[0][1], syntax)
         bench = Bench(here.path, self.primary, self._text(here.blob, syntax, first), self.preference, self.resolve)
-        merged = bench.merge(
+        contributions = [
             Contribution(origin, self._text(base, syntax, first), self._text(want, syntax, first))
             for origin, base, want in changes
-        )
+        ]
+        merged = bench.merge(contributions, checked=self.checked)
         return self._write(merged.data, blobs), merged.decisions
 
     def _whole_content(

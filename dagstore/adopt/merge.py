@@ -9,6 +9,7 @@ changed: a resolution that is known is taken, else the side of the parent that i
 import re
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dagstore.adopt.choice import Preference, sides
 from dagstore.adopt.frames import framed, joined
@@ -18,7 +19,7 @@ from dagstore.adopt.row import Inside, Judge, Placed, Row, Version, Wish
 from dagstore.adopt.units import SPACE, Item, Parts, Series, Slots, Unit, Units
 from dagstore.ids import NodeId
 from dagstore.lines import split_lines
-from dagstore.model import Decision
+from dagstore.model import RESOLUTION, Decision
 
 DEEPEST = 40
 """Levels of units within units; what lies deeper is taken as a whole."""
@@ -28,14 +29,22 @@ COHERENT = frozenset({"simple", "item"})
 """What is contested as one with the comments around it, if its middle is: value and comment belong together."""
 _WORD = re.compile(rb"\w+|\s+|[^\w\s]")
 
-Resolve = Callable[[Sequence[bytes]], bytes | None]
-"""The text that a contradiction of these sides was resolved with before; None if it was not."""
+
+class Resolved(NamedTuple):
+    """The text that a contradiction was resolved with before, at the depth of its sides, and by which node."""
+
+    text: bytes
+    node: NodeId
+
+
+Resolve = Callable[[str, str, Sequence[bytes]], Resolved | None]
+"""How a contradiction about these sides, in a region of a path, was resolved before; None if it was not."""
 Rows = tuple[NodeId, Series, Series]
 
 
-def unresolved(sides: Sequence[bytes]) -> None:
+def unresolved(path: str, region: str, sides: Sequence[bytes]) -> None:
     """No contradiction was ever resolved."""
-    del sides
+    del path, region, sides
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +208,9 @@ class Merger:
     ) -> tuple[bytes | None, Decision]:
         """What this contradiction was resolved with before, if it was, and the decision."""
         said = sides(wanted)
-        known = self.resolve([side.text for side in said])
+        known = self.resolve(self.path, region or "*", [side.text for side in said])
         if known is not None:
-            return known, self._decided(region, "resolution", wanted)._replace(sides=said)
+            return known.text, self._decided(region, RESOLUTION, [known.node])._replace(sides=said)
         if kind == SPACE:  # what only people read is no contradiction
             return None, self._decided(region, "comment", taken)._replace(sides=said)
         return None, self._decided(region, "preference", taken)._replace(sides=said, contradiction=True)

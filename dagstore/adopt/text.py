@@ -6,10 +6,10 @@ first.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dagstore.adopt.choice import Preference, sides
-from dagstore.adopt.merge import Merger, Resolve, Rows
+from dagstore.adopt.merge import Merger, Resolve, Rows, unresolved
 from dagstore.adopt.syntax import Text, doubled
 from dagstore.adopt.units import Unit
 from dagstore.ids import NodeId
@@ -43,10 +43,14 @@ class Bench:
     preference: Preference
     resolve: Resolve
 
-    def merge(self, contributions: Iterable[Contribution]) -> Merged:
-        """The file with all contributions; their order does not matter."""
+    def merge(self, contributions: Iterable[Contribution], *, checked: bool = True) -> Merged:
+        """The file with all contributions; their order does not matter. Well-formed, if it is `checked`."""
         given = sorted(contributions, key=lambda one: one.origin)
-        return self._sound(given, given) or self._as_many_as_go(given)
+        if not checked:
+            return self._together(given)[0]
+        # A resolution from elsewhere may not fit here.
+        anew = replace(self, resolve=unresolved)
+        return self._sound(given, given) or anew._sound(given, given) or anew._as_many_as_go(given)
 
     def _sound(self, some: Sequence[Contribution], given: Sequence[Contribution]) -> Merged | None:
         """The file with some of the contributions, if it is well-formed and defines each name once, as far as all
