@@ -9,7 +9,8 @@ from references import environment
 
 from dagstore import BlobId, NodeId
 from dagstore.adopt import Composition, Donor, compose
-from dagstore.model import Entry, Mode, Tree
+from dagstore.adopt.gates import Gates
+from dagstore.model import Entry, GateFinding, Mode, Tree
 
 BASE, *IDS = sorted((NodeId.of(bytes([number])) for number in range(16)), reverse=True)
 IDS.reverse()
@@ -19,6 +20,7 @@ IDS.reverse()
 class Composed:
     """What ours gave, and all that it was made of."""
 
+    primary: NodeId
     tree: Tree
     donors: tuple[Donor, ...]
     composition: Composition
@@ -29,6 +31,10 @@ class Composed:
         (entry,) = self.composition.tree
         made = self.composition.blobs.get(entry.blob)
         return self.texts[entry.blob] if made is None else made
+
+    def findings(self) -> tuple[GateFinding, ...]:
+        """What the gates find."""
+        return Gates(self.primary, self.tree, self.donors, self.composition, self.texts.__getitem__).findings()
 
     @property
     def contradicts(self) -> bool:
@@ -45,7 +51,7 @@ def composed(path: str, base: bytes, versions: Sequence[bytes], *, onto_first: b
     donors = tuple(Donor(id, trees[0], tree) for id, tree in zip(IDS, trees[1:], strict=False))
     onto = (IDS[0], trees[1]) if onto_first else (BASE, trees[0])
     others = donors[1:] if onto_first else donors
-    return Composed(onto[1], others, compose(*onto, others, texts.__getitem__, IDS), texts)
+    return Composed(*onto, others, compose(*onto, others, texts.__getitem__, IDS), texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +68,7 @@ class GitMerge:
         """The merged text of what was laid there, and whether git calls it clean."""
         words = ["git", "merge-file", "-q", "-p", "ours", "base", "theirs"]
         found = subprocess.run(words, cwd=self.folder, env=environment(), capture_output=True, check=False)
+        # It ends with the number of conflicts, at most 127; above that it failed.
+        if not 0 <= found.returncode <= 127:
+            raise subprocess.CalledProcessError(found.returncode, words)
         return found.stdout, found.returncode == 0

@@ -11,21 +11,16 @@ knows nothing of the other side, so a result can be right and still put two stat
 python benchmarks/oracle.py prints a line per case.
 """
 
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness import Bar, Row, scratch
-from references import environment
+from merging import GitMerge, composed
 
-from dagstore import BlobId, NodeId
-from dagstore.adopt import Donor, compose
-from dagstore.model import Entry, Mode, Tree
 from dagstore.testing.oracles import PASSED, Oracle, Trial, read_oracles, verdicts
 
 CASES = Path(__file__).with_name("oracle.txt")
-A, B, BASE = sorted(NodeId.of(name) for name in (b"a", b"b", b"base"))
 
 FEWER = Bar(0.999)
 """Just below 1: as many wrong results as git's are too many."""
@@ -33,10 +28,11 @@ FEWER = Bar(0.999)
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The text that a merger gives, and whether it leaves the case to somebody else."""
+    """The text that a merger gives, whether it leaves the case to somebody else, and whether it warns of it."""
 
     text: str
     left: bool
+    doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +68,34 @@ def _beside_git(cases: Sequence[Oracle], ours: Sequence[Outcome], git: Sequence[
     all_wrong, git_all_wrong = (_percent([one.wrong for one in side]) for side in (ours, git))
     right, git_right = (_percent([one.right for one in side]) for side in (ours, git))
     return [
-        Row("handled: no contradiction / git merge-file: no conflict", handled, git_handled, "%", None, None, note),
-        Row("wrong per handled case / git", wrong, git_wrong, "%", _ratio(wrong, git_wrong), FEWER),
-        Row("wrong of all cases / git", all_wrong, git_all_wrong, "%", _ratio(all_wrong, git_all_wrong)),
-        Row("right of all cases / git", right, git_right, "%", _ratio(right, git_right)),
+        Row(
+            "oracle: handled: no contradiction / git merge-file: no conflict",
+            handled,
+            git_handled,
+            "%",
+            None,
+            None,
+            note,
+        ),
+        Row("oracle: wrong per handled case / git", wrong, git_wrong, "%", _ratio(wrong, git_wrong), FEWER),
+        Row("oracle: wrong of all cases / git", all_wrong, git_all_wrong, "%", _ratio(all_wrong, git_all_wrong)),
+        Row("oracle: right of all cases / git", right, git_right, "%", _ratio(right, git_right)),
     ]
 
 
 def _alone(cases: Sequence[Oracle], ours: Sequence[Outcome]) -> list[Row]:
     """What git has no figure for."""
+    doubted = {
+        right: [one.merged.doubted for one in ours if (one.right if right else one.wrong)] for right in (True, False)
+    }
     lucky = [not one.failures for one in ours if one.merged.left]
     others, _ = outcomes([_exchanged(case) for case in cases])
     differ = [(one.right, one.wrong) != (other.right, other.wrong) for one, other in zip(ours, others, strict=True)]
     return [
-        Row("contradicted, yet both tests pass", _percent(lucky), None, "%"),
-        Row("right, wrong or contradicted as the other donor is preferred", _percent(differ), None, "%"),
+        Row("oracle: wrong ones that a gate warns of", _percent(doubted[False]), None, "%"),
+        Row("oracle: right ones that a gate warns of", _percent(doubted[True]), None, "%"),
+        Row("oracle: contradicted, yet both tests pass", _percent(lucky), None, "%"),
+        Row("oracle: right, wrong or contradicted as the other donor is preferred", _percent(differ), None, "%"),
     ]
 
 
@@ -98,7 +107,7 @@ def _exchanged(case: Oracle) -> Oracle:
 def outcomes(cases: Sequence[Oracle]) -> tuple[list[Outcome], list[Outcome]]:
     """Ours and git's."""
     with scratch() as folder:
-        git = [_git(case, folder) for case in cases]
+        git = [_git(case, GitMerge(folder)) for case in cases]
     return _judged(cases, [_ours(case) for case in cases]), _judged(cases, git)
 
 
@@ -111,29 +120,14 @@ def _judged(cases: Sequence[Oracle], merged: Sequence[Merged]) -> list[Outcome]:
 
 def _ours(case: Oracle) -> Merged:
     """Both sides as donors onto their base; donor a is preferred."""
-    base, a, b = (text.encode() for text in (case.base, case.a, case.b))
-    texts = {BlobId.of(text): text for text in (base, a, b)}
-    donors = [Donor(A, _tree(base), _tree(a)), Donor(B, _tree(base), _tree(b))]
-    found = compose(BASE, _tree(base), donors, texts.__getitem__, (A, B, BASE))
-    (entry,) = found.tree
-    text = (texts | dict(found.blobs))[entry.blob]
-    return Merged(text.decode(), any(decision.contradiction for decision in found.decisions))
+    found = composed("module.py", case.base.encode(), (case.a.encode(), case.b.encode()))
+    return Merged(found.data.decode(), found.contradicts, bool(found.findings()))
 
 
-def _tree(text: bytes) -> Tree:
-    return Tree.of([Entry("module.py", Mode.FILE, BlobId.of(text))])
-
-
-def _git(case: Oracle, folder: Path) -> Merged:
-    names = {"a": case.a, "base": case.base, "b": case.b}
-    for name, text in names.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    words = ["git", "merge-file", "-p", "-q", *names]
-    done = subprocess.run(words, cwd=folder, env=environment(), stdout=subprocess.PIPE, check=False)
-    # It ends with the number of conflicts, at most 127; above that it failed.
-    if not 0 <= done.returncode <= 127:
-        raise subprocess.CalledProcessError(done.returncode, words)
-    return Merged(done.stdout.decode(), done.returncode > 0)
+def _git(case: Oracle, merge: GitMerge) -> Merged:
+    merge.lay(case.a.encode(), case.base.encode(), case.b.encode())
+    text, clean = merge.merge()
+    return Merged(text.decode(), not clean)
 
 
 def _percent(found: Sequence[bool]) -> float:

@@ -19,7 +19,6 @@ from merging import Composed, GitMerge, composed
 from references import git
 
 import dagstore
-from dagstore.adopt.gates import Gates
 from dagstore.paths import CHARTER_PATH
 
 PER_BASE = 60
@@ -45,6 +44,7 @@ class Outcome:
     broken: bool
     lost: bool
     undefined: bool
+    uses: bool
     seconds: float
     git_clean: bool
     git_seconds: float
@@ -75,7 +75,8 @@ def _of_pairs(outcomes: Sequence[Outcome], note: str) -> list[Row]:
         row("contradictions where git merge-file has none", apart, None),
         row("not well-formed, though all versions are", (one.broken for one in outcomes), NONE),
         row("a donor's edit is neither there nor on record", (one.lost for one in outcomes), NONE),
-        row("a name became undefined (told by a gate)", (one.undefined for one in outcomes), None),
+        row("told by a gate: a name became undefined", (one.undefined for one in outcomes), None),
+        row("told by a gate: one edit uses what the other redefined", (one.uses for one in outcomes), None),
     ]
 
 
@@ -113,16 +114,16 @@ def _outcome(pair: Siblings, merge: GitMerge) -> Outcome:
     start = time.perf_counter()
     _, clean = merge.merge()
     git_seconds = time.perf_counter() - start
-    gates = {one.gate for one in Gates(ours.tree, ours.donors, ours.composition, ours.texts.__getitem__).findings()}
-    lost = "lost" in gates or _own_lost(pair, ours)
-    return Outcome(ours.contradicts, _broken(pair, ours), lost, "undefined" in gates, seconds, clean, git_seconds)
+    gates = {one.gate for one in ours.findings()}
+    lost = "lost" in gates or _own_lost(pair)
+    return Outcome(
+        ours.contradicts, _broken(pair, ours), lost, "undefined" in gates, "uses" in gates, seconds, clean, git_seconds
+    )
 
 
-def _own_lost(pair: Siblings, ours: Composed) -> bool:
+def _own_lost(pair: Siblings) -> bool:
     """Whether something of the primary's own edit is lost: the same pair, put onto the base."""
-    onto = composed(pair.path, pair.base, pair.versions)
-    found = Gates(onto.tree, onto.donors, onto.composition, ours.texts.__getitem__).findings()
-    return any(one.gate == "lost" for one in found)
+    return any(one.gate == "lost" for one in composed(pair.path, pair.base, pair.versions).findings())
 
 
 def _broken(pair: Siblings, ours: Composed) -> bool:

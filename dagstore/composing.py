@@ -187,7 +187,9 @@ class Composing(Looking):
         from dagstore.adopt.gates import Gates
 
         is_locked, read = self._charter(txn, onto).is_locked, brought.reading(txn, self._objects)
-        return Gates(self._tree(txn, onto), brought.donors, composition, read, is_locked).findings()
+        return Gates(
+            self._id(txn, onto), self._tree(txn, onto), brought.donors, composition, read, is_locked
+        ).findings()
 
     def _brought(self, txn: Reader, request: Request, onto: int, heads: Iterable[int]) -> Brought:
         """What all but the primary bring, in part if that is asked for."""

@@ -244,7 +244,8 @@ RESOLUTION = "resolution"
 class GateFinding(NamedTuple):
     """What a gate found in an adopted node: `text` says what, `line` is one of the composed file, 0 for none.
 
-    `gate` is `parses`, `undefined`, `duplicate`, `lost` or `locked`. `origins` are the donors whose change was lost.
+    `gate` is `parses`, `undefined`, `duplicate`, `uses`, `lost` or `locked`. `origins` are the nodes whose change was
+    lost, or is used by what another one wrote.
     """
 
     gate: str

@@ -28,7 +28,7 @@ def found(base: Files, *versions: Files, result: Files | None = None, locked: Se
     if result is not None:
         made = {BlobId.of(text): text for text in result.values()}
         composition = Composition(tree(result), made, ())
-    gates = Gates(tree(base), donors, composition, texts.__getitem__, lambda path: path in locked)
+    gates = Gates(P, tree(base), donors, composition, texts.__getitem__, lambda path: path in locked)
     return list(gates.findings())
 
 
@@ -43,7 +43,77 @@ def test_a_name_that_one_takes_away_and_another_uses() -> None:
     base = {"f.py": b"def old(x):\n    return x\n\n\nlimit = 1\n\n\ndef main():\n    return limit\n"}
     renamed = {"f.py": base["f.py"].replace(b"old", b"new")}
     used = {"f.py": base["f.py"].replace(b"return limit", b"return old(limit)")}
-    assert found(base, renamed, used) == [GateFinding("undefined", "f.py", 9, "old")]
+    assert found(base, renamed, used) == [
+        GateFinding("undefined", "f.py", 9, "old"),
+        GateFinding("uses", "f.py", 9, "old", (A,)),
+    ]
+
+
+CALLED = b"""\
+import math
+from os import path, sep
+
+SIZES = [1, 2]
+RATE = 0.1
+
+
+def scale(x):
+    return x * 2
+
+
+class Model:
+    def forward(self, x):
+        return x
+
+    def size(self):
+        return 1
+
+
+def main():
+    return 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "used", "name"),
+    [
+        (b"x * 2", b"x * 3", b"scale(1)", "scale"),
+        (b"scale(x)", b"scale(x, y)", b"scale(1)", "scale"),
+        (b"def scale(x):\n    return x * 2\n", b"", b"[scale]", "scale"),
+        (b"return 1", b"return 2", b"Model().size()", "size"),
+        (b"return 1", b"return 2", b"Model()", "Model"),
+        (b"[1, 2]", b"[1, 2, 3]", b"len(SIZES)", "SIZES"),
+        (b"path, sep", b"sep", b"path.join('a')", "path"),
+        (b"import math", b"import cmath", b"math.pi", "math"),
+    ],
+)
+def test_what_one_changed_and_another_relies_on(old: bytes, new: bytes, used: bytes, name: str) -> None:
+    base = {"f.py": CALLED}
+    changer, user = {"f.py": CALLED.replace(old, new)}, {"f.py": CALLED.replace(b"return 0", b"return " + used)}
+    uses = [one for one in found(base, changer, user) if one.gate == "uses"]
+    assert name in {one.text for one in uses}
+    assert {one.origins for one in uses} == {(A,)}
+    assert {one.origins for one in found(base, user, changer) if one.gate == "uses"} == {(B,)}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "used"),
+    [
+        (b"RATE = 0.1", b"RATE = 0.2  # tuned", b"RATE * 2"),  # a value like that is there to be tuned
+        (b"x * 2", b"x * 3", b"1  # not scale"),
+        (b"path, sep", b"path, sep, curdir", b"path.join('a')"),
+        (b"x * 2", b"x * 3", b"rescale()"),
+    ],
+)
+def test_what_nobody_relies_on(old: bytes, new: bytes, used: bytes) -> None:
+    changer, user = {"f.py": CALLED.replace(old, new)}, {"f.py": CALLED.replace(b"return 0", b"return " + used)}
+    assert [one for one in found({"f.py": CALLED}, changer, user) if one.gate == "uses"] == []
+
+
+def test_whoever_changed_it_may_use_it() -> None:
+    base = {"f.py": CALLED}
+    changer = {"f.py": CALLED.replace(b"x * 2", b"x * 3").replace(b"return 0", b"return scale(1)")}
+    assert found(base, changer, {"f.py": CALLED.replace(b"RATE = 0.1", b"RATE = 0.2")}) == []
 
 
 def test_names_that_were_undefined_before_are_not_told() -> None:

@@ -214,8 +214,9 @@ def test_what_the_gates_find_is_recorded_and_blocks_nothing(store):
     renamed = child(store, "@seed", ("def loss", "def cost"))
     used = child(store, "@seed", ("return DEPTH", "return loss(DEPTH)"))
     made = store.adopt(renamed, used)
-    (finding,) = made.findings
+    finding, use = made.findings
     assert (finding.gate, finding.path, finding.text) == ("undefined", "train.py", "loss")
+    assert (use.gate, use.line, use.text, use.origins) == ("uses", finding.line, "loss", (renamed,))
     assert "loss(DEPTH)" in text_of(store, made.node).splitlines()[finding.line - 1]
     (record,) = store.adoptions(made.node)
     assert record.findings == made.findings

@@ -17,6 +17,7 @@ _GATES = {
     "parses": "does not parse",
     "undefined": "undefined name",
     "duplicate": "defined twice",
+    "uses": "uses what another changed",
     "lost": "lost from a donor",
     "locked": "locked path",
 }

@@ -3,6 +3,7 @@
     parses      a file is not well-formed
     undefined   a name is used that nothing defines
     duplicate   a function or class stands twice in one body
+    uses        what one parent wrote uses what another one redefined or took away
     lost        what a donor changed is neither in the result nor on record
     locked      a locked path is not as the primary has it
 
@@ -14,16 +15,18 @@ from dataclasses import dataclass
 
 from dagstore.adopt.account import Account
 from dagstore.adopt.compose import REGULAR, Composition, Donor
-from dagstore.adopt.syntax import PYTHON, syntax_of
-from dagstore.ids import BlobId
-from dagstore.lines import is_text
+from dagstore.adopt.syntax import PYTHON, Text, syntax_of
+from dagstore.adopt.uses import Side, uses
+from dagstore.ids import BlobId, NodeId
+from dagstore.lines import is_text, split_lines
 from dagstore.model import Change, Entry, GateFinding, Tree, changes
 
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """What was composed: onto `tree`, of `donors`. `read` answers with the content of any blob of these trees."""
+    """What was composed: onto the `tree` of `primary`, of `donors`. `read` gives the content of any blob in them."""
 
+    primary: NodeId
     tree: Tree
     donors: Sequence[Donor]
     composition: Composition
@@ -57,6 +60,29 @@ class Gates:
             trees = (self.tree, *(donor.tree for donor in self.donors))
             versions = [self._content(one) for tree in trees if (one := tree.get(entry.path))]
             yield from (GateFinding(one.gate, entry.path, one.line, one.name) for one in introduced(data, versions))
+            yield from self._uses(entry, split_lines(data))
+
+    def _uses(self, entry: Entry, lines: list[bytes]) -> Iterator[GateFinding]:
+        told: set[tuple[str, NodeId]] = set()
+        for one in uses(list(self._sides(entry.path))):
+            if (one.name, one.changer) not in told:
+                told.add((one.name, one.changer))
+                at = lines.index(one.line) + 1 if one.line in lines else 0
+                yield GateFinding("uses", entry.path, at, one.name, (one.changer,))
+
+    def _sides(self, path: str) -> Iterator[Side]:
+        """What donors made of a file, and what the primary made of it since each of them parted."""
+        here = self.tree.get(path)
+        for donor in self.donors:
+            old, new = donor.base.get(path), donor.tree.get(path)
+            if old and new and here and old != new:
+                base = self._text(old)
+                yield Side(donor.id, base, self._text(new, base))
+                if here.blob != old.blob:
+                    yield Side(self.primary, base, self._text(here, base))
+
+    def _text(self, entry: Entry, like: Text | None = None) -> Text:
+        return Text(self._content(entry), syntax_of(entry.path), like)
 
     # --- what donors changed ---
 
