@@ -1,6 +1,6 @@
 """The cases of tests/data/adopt_cases.txt, and what `git merge-file` makes of them.
 
-`python benchmarks/cases.py` prints them one by one.
+`python benchmarks/cases.py > benchmarks/CASES.md` writes them one by one.
 """
 
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ class Outcome:
     """Whether ours is as expected, and what git does: `as expected`, `conflict` or `something else`."""
 
     name: str
+    path: str
     expected: bool
     contradiction: bool
     git: str
@@ -44,11 +45,20 @@ def _outcome(case: Case, merge: GitMerge) -> Outcome:
     text, clean = merge.merge()
     git = "conflict" if not clean else "as expected" if text == case.wanted else "something else"
     expected = ours.contradicts == bool(case.contradictions)
-    return Outcome(case.name, expected and (ours.contradicts or ours.data == case.wanted), ours.contradicts, git)
+    return Outcome(
+        case.name, case.path, expected and (ours.contradicts or ours.data == case.wanted), ours.contradicts, git
+    )
+
+
+def main() -> None:
+    print("# The cases made by hand\n")
+    print("Written by `python benchmarks/cases.py`. Two donors onto their base; what each has to give is in")
+    print("[tests/data/adopt_cases.txt](../tests/data/adopt_cases.txt).\n")
+    print("| case | file | dagstore | git merge-file |\n|---|---|---|---|")
+    for one in outcomes():
+        ours = "contradiction on record" if one.contradiction else "composed"
+        print(f"| {one.name} | {one.path} | {ours if one.expected else '**not as expected**'} | {one.git} |")
 
 
 if __name__ == "__main__":
-    print("| case | dagstore | git merge-file |\n|---|---|---|")
-    for one in outcomes():
-        ours = "contradiction on record" if one.contradiction else "composed"
-        print(f"| {one.name} | {ours if one.expected else '**not as expected**'} | {one.git} |")
+    main()
