@@ -8,9 +8,16 @@ that occur once in both versions, which bounds the time at the price of coarser 
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 EXACT = 4_000_000
+FEW = 1_000
+"""Line pairs up to which `changed_lines` gives the very hunks."""
+SOME = 16
+"""Lines up to which it is found out whether two files differ one for one."""
+Change = tuple[int, int, int, int]
+"""(a, b, c, d) for lines `a:b` of an old file that became `c:d` of a new one."""
 REMEMBERED = 1 << 20
 _compared: list[tuple[bytes, bytes, tuple[int, int]]] = []
 
@@ -52,6 +59,98 @@ def hunks(old: Sequence[bytes], new: Sequence[bytes]) -> list[Hunk]:
     return _joined(found)
 
 
+def changed_lines(old: bytes, new: bytes, exact: int = FEW) -> list[Change]:
+    """Where two files differ, in order, with a common line between any two places.
+
+    These are their hunks. But where more than `exact` line pairs would have to be looked at, they are the lines that
+    differ one for one, if no other pairing keeps more, or else what lies between lines that occur once in both: that
+    takes a tenth of the time.
+    """
+    if old == new:
+        return []
+    places = _in_place(old, new)
+    if len(places) == 1 or (places and (places[-1] - places[0] + 1) ** 2 > exact):
+        return _runs(places)
+    head, tail = _common_ends(old, new)
+    old_lines, new_lines = split_lines(old[head : len(old) - tail]), split_lines(new[head : len(new) - tail])
+    first = old.count(b"\n", 0, head)
+    many = len(old_lines) * len(new_lines) > exact
+    if set(old_lines).isdisjoint(new_lines):
+        return [(first, first + len(old_lines), first, first + len(new_lines))]
+    found = _between(old_lines, new_lines) if many else _both(hunks(old_lines, new_lines))
+    return [(first + a, first + b, first + c, first + d) for a, b, c, d in found]
+
+
+def _in_place(old: bytes, new: bytes) -> list[int]:
+    """The lines that differ, if there are few, they do so one for one, and no other pairing could keep more of them."""
+    places: list[int] = []
+    gone, came = set(), set()
+    line = a = c = 0
+    while a < len(old) and c < len(new) and len(places) <= SOME:
+        b, d = _line_end(old, a), _line_end(new, c)
+        if old[a:b] == new[c:d]:
+            same = _common_lines(old, a, new, c)
+            a, c = a + same, c + same
+            line += old.count(b"\n", a - same, a) if a < len(old) else 0
+        else:
+            places.append(line)
+            gone.add(old[a:b])
+            came.add(new[c:d])
+            line, a, c = line + 1, b, d
+    return places if a == len(old) and c == len(new) and gone.isdisjoint(came) else []
+
+
+def _line_end(data: bytes, start: int) -> int:
+    return data.find(b"\n", start) + 1 or len(data)
+
+
+def _common_lines(one: bytes, start: int, other: bytes, begin: int) -> int:
+    """How many bytes of whole lines are the same from there on."""
+    rest = other[begin:]
+    if len(one) - start == len(rest) and one.startswith(rest, start):
+        return len(rest)
+    same = _common_begin(one, start, rest)
+    return rest.rfind(b"\n", 0, same) + 1
+
+
+def _common_begin(one: bytes, start: int, rest: bytes) -> int:
+    """How many bytes of `rest` stand in `one` from there on."""
+    # Bisection over what is still open: each byte is compared about twice, by memcmp.
+    same, high = 0, min(len(one) - start, len(rest))
+    while same < high:
+        middle = (same + high + 1) >> 1
+        if one.startswith(rest[same:middle], start + same):
+            same = middle
+        else:
+            high = middle - 1
+    return same
+
+
+def _runs(places: Sequence[int]) -> list[Change]:
+    """Lines that differ one for one, those that follow each other together."""
+    starts = [at for at, before in zip(places, [-2, *places], strict=False) if before != at - 1]
+    ends = [at + 1 for at, behind in zip(places, [*places[1:], -1], strict=True) if behind != at + 1]
+    return [(start, end, start, end) for start, end in zip(starts, ends, strict=True)]
+
+
+def _between(old: Sequence[bytes], new: Sequence[bytes]) -> Iterator[Change]:
+    """The hunks of what lies between the anchors."""
+    a = c = 0
+    for b, d in [*_anchors(old, new), (len(old), len(new))]:
+        if old[a:b] != new[c:d]:
+            for p, q, r, s in _both(hunks(old[a:b], new[c:d])):
+                yield a + p, a + q, c + r, c + s
+        a, c = b + 1, d + 1
+
+
+def _both(found: Iterable[Hunk]) -> Iterator[Change]:
+    """The old and the new lines of each hunk."""
+    shift = 0
+    for hunk in found:
+        yield hunk.start, hunk.end, hunk.start + shift, hunk.end + shift + hunk.growth
+        shift += hunk.growth
+
+
 def _common_prefix(one: Sequence[bytes], other: Sequence[bytes]) -> int:
     for index, (left, right) in enumerate(zip(one, other, strict=False)):
         if left != right:
@@ -89,6 +188,8 @@ def _anchors(old: Sequence[bytes], new: Sequence[bytes]) -> list[tuple[int, int]
     old_counts, new_counts = Counter(old), Counter(new)
     place = {line: index for index, line in enumerate(new) if new_counts[line] == 1}
     pairs = [(index, place[line]) for index, line in enumerate(old) if old_counts[line] == 1 and line in place]
+    if all(one < other for (_, one), (_, other) in pairwise(pairs)):
+        return pairs
     tops: list[int] = []
     ends: list[int] = []
     before: list[int] = []
@@ -147,15 +248,8 @@ def common_affixes(one: bytes, other: bytes) -> tuple[int, int]:
 
 
 def _common_affixes(one: bytes, other: bytes) -> tuple[int, int]:
-    # Bisection over what is still open: each byte is compared about twice, by memcmp.
-    prefix, limit = 0, min(len(one), len(other))
-    high = limit
-    while prefix < high:
-        middle = (prefix + high + 1) >> 1
-        if one.startswith(other[prefix:middle], prefix):
-            prefix = middle
-        else:
-            high = middle - 1
+    limit = min(len(one), len(other))
+    prefix = _common_begin(one, 0, other)
     suffix, high = 0, limit - prefix
     end, other_end = len(one), len(other)
     while suffix < high:

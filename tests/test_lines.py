@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagstore.lines import Hunk, common_affixes, count_changes, hunks, is_text, multiset_distance, split_lines, unified
+from dagstore.lines import (
+    Hunk,
+    changed_lines,
+    common_affixes,
+    count_changes,
+    hunks,
+    is_text,
+    multiset_distance,
+    split_lines,
+    unified,
+)
 
 FILES = st.binary(max_size=40) | st.lists(
     st.sampled_from([b"a\n", b"b\n", b"c\r\n", b"\n", b"d", b"\xff\n"]), max_size=12
@@ -56,6 +66,41 @@ def test_hunks_leave_the_common_ends_alone() -> None:
     assert hunks([b"a\n", b"b\n", b"c\n"], [b"a\n", b"x\n", b"c\n"]) == [Hunk(1, 2, (b"x\n",))]
     assert hunks([b"a\n"], [b"a\n", b"b\n"]) == [Hunk(1, 1, (b"b\n",))]
     assert hunks([], []) == []
+
+
+def hunks_of(old: bytes, new: bytes, exact: int) -> list[Hunk]:
+    """The changed lines as hunks; those of the new file are where they are said to be."""
+    lines, found, shift = split_lines(new), [], 0
+    for a, b, c, d in changed_lines(old, new, exact):
+        assert c == a + shift
+        found.append(Hunk(a, b, tuple(lines[c:d])))
+        shift += found[-1].growth
+    return found
+
+
+@given(FILES, FILES)
+def test_changed_lines_are_the_hunks_of_two_files(old: bytes, new: bytes) -> None:
+    assert hunks_of(old, new, 10**9) == hunks(split_lines(old), split_lines(new))
+
+
+@given(FILES, FILES)
+def test_changed_lines_of_long_files_turn_one_into_the_other(old: bytes, new: bytes) -> None:
+    found = hunks_of(old, new, 0)
+    assert patched(split_lines(old), found) == split_lines(new)
+    assert all(one.end < other.start for one, other in pairwise(found))
+    assert all(hunk.new_lines != tuple(split_lines(old)[hunk.start : hunk.end]) for hunk in found)
+
+
+def test_changed_lines_of_long_files_are_as_few_as_can_be() -> None:
+    old = b"".join(b"x%d\n\n" % number if number % 3 else b"}\n" for number in range(2_000))
+    lines = split_lines(old)
+    for at in (7, 8, 700, 1_900):
+        lines[at] = b"new %d\n" % at
+    assert changed_lines(old, b"".join(lines)) == [(7, 9, 7, 9), (700, 701, 700, 701), (1900, 1901, 1900, 1901)]
+    del lines[300], lines[1_000:1_100]
+    found = changed_lines(old, b"".join(lines))
+    assert sum(b - a for a, b, _, _ in found) == 4 + 101
+    assert sum(d - c for _, _, c, d in found) == 4
 
 
 def test_long_files_of_equal_lines_take_bounded_time() -> None:
