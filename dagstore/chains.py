@@ -40,21 +40,51 @@ LoadFile = Callable[[Record, int], bytes]
 """The plain bytes, of that size, of a blob that is a file of its own."""
 
 
-def plain(txn: Reader, number: int, load_file: LoadFile | None = None) -> bytes:
-    """The plain bytes of a record that is neither node nor tree, unchecked."""
-    line: list[tuple[int, Packed]] = []
-    record = read_record(txn.record(number), number)
-    while record.codec in (DELTA, SPLICE):
+class Held:
+    """Plain bytes by record, `limit` bytes of them in all or a single larger one: what came first goes first."""
+
+    def __init__(self, limit: int = 8 << 20) -> None:
+        self._limit = limit
+        self._bytes = 0
+        self._data: dict[int, bytes] = {}
+
+    def get(self, number: int) -> bytes | None:
+        return self._data.get(number)
+
+    def put(self, number: int, data: bytes) -> None:
+        if number not in self._data:
+            self._data[number] = data
+            self._bytes += len(data)
+        while self._bytes > self._limit and len(self._data) > 1:
+            self._bytes -= len(self._data.pop(next(iter(self._data))))
+
+
+def plain(txn: Reader, number: int, load_file: LoadFile | None = None, held: Held | None = None) -> bytes:
+    """The plain bytes of a record that is neither node nor tree, unchecked.
+
+    With `held`, what is there is not worked out again, and what is worked out on the way to these bytes is put there:
+    whoever reads the versions of a file from the last to the first then takes one step for each.
+    """
+    line: list[tuple[int, int, Packed]] = []
+    data = held.get(number) if held else None
+    while data is None:
+        record = read_record(txn.record(number), number)
+        if record.codec not in (DELTA, SPLICE):
+            data = _whole(txn, record, number, load_file)
+            if held:
+                held.put(number, data)  # many chains may begin there
+            break
         packed = read_packed(record.rest, number)
-        line.append((record.codec, packed))
+        line.append((number, record.codec, packed))
         number = packed.base
         if len(line) > MAX_DEPTH:
             raise Damaged("its chain of deltas has no end", hint="run `dag fsck --full`")
-        record = read_record(txn.record(number), number)
-    data = _whole(txn, record, number, load_file)
+        data = held.get(number) if held else None
     while line:
-        codec, packed = line.pop()
+        above, codec, packed = line.pop()
         data = _on_top(codec, packed, data, number)
+        if held:
+            held.put(above, data)
     return data
 
 

@@ -147,6 +147,11 @@ def touching(txn: Reader, path: str) -> Iterator[int]:
         yield int.from_bytes(key[PATH_BYTES:], "big")
 
 
+def may_touch(txn: Reader, node: int, path: str) -> bool:
+    """Whether `touching` would name the node: if not, its file at `path` is that of its primary parent."""
+    return txn.get("paths", _path_key(path) + node.to_bytes(4, "big")) is not None
+
+
 def _index_record(txn: Writer, objects: Objects, number: int) -> None:
     """Index what is stored already: the id first, since `add` looks for what it names."""
     record = read_record(txn.record(number), number)

@@ -19,10 +19,13 @@ def whole_tree(txn: Reader, number: int) -> int:
     return known
 
 
-def file_in(txn: Reader, number: int, path: str) -> int:
-    """The record of the blob at `path` in the tree of a record, or 0; without looking for the ids of the others."""
+def file_in(txn: Reader, number: int, path: str, wholes: dict[int, list[Change]] | None = None) -> int:
+    """The record of the blob at `path` in the tree of a record, or 0; without looking for the ids of the others.
+
+    With `wholes`, the whole trees that others change are kept there, for the next question.
+    """
     base, changes = _changes(txn, number)
-    old = _whole(txn, base) if base else []
+    old = _whole(txn, base, wholes) if base else []
     for position, what, item in changes:
         if _path(old, position, what, item) == path:
             return item[2] if item else 0
@@ -45,10 +48,15 @@ def _changes(txn: Reader, number: int) -> tuple[int, list[Change]]:
     return base, changes
 
 
-def _whole(txn: Reader, number: int) -> list[Change]:
+def _whole(txn: Reader, number: int, wholes: dict[int, list[Change]] | None) -> list[Change]:
+    known = wholes.get(number) if wholes else None
+    if known is not None:
+        return known
     base, entries = _changes(txn, number)
     if base:
         raise _not_whole(number)
+    if wholes is not None:
+        wholes[number] = entries
     return entries
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from dagstore.chains import MAX_DEPTH, Chain, chain_of, id_of, plain, root_of
+from dagstore.chains import MAX_DEPTH, Chain, Held, chain_of, id_of, plain, root_of
 from dagstore.codec import decode, encode
 from dagstore.deltas import compress, splice
 from dagstore.errors import Damaged, NotFound, Refused
@@ -139,9 +139,9 @@ class Objects:
         self.know(id, node)
         return id, number, True
 
-    def get(self, txn: Reader, number: int) -> bytes:
-        """The plain bytes of a record; `Damaged` unless they hash to its id."""
-        return self._checked(txn, read_record(txn.record(number), number), number)[0]
+    def get(self, txn: Reader, number: int, held: Held | None = None) -> bytes:
+        """The plain bytes of a record; `Damaged` unless they hash to its id. `held` is as for `chains.plain`."""
+        return self._checked(txn, read_record(txn.record(number), number), number, held)[0]
 
     def read(self, txn: Reader, id: Id) -> bytes:
         """The plain bytes of the object with that id; `NotFound` if the store has none."""
@@ -255,11 +255,11 @@ class Objects:
             raise Damaged(f"{id.kind} {id} is referred to but not in the store", hint="store it first")
         return number
 
-    def _checked(self, txn: Reader, record: Record, number: int) -> tuple[bytes, object]:
+    def _checked(self, txn: Reader, record: Record, number: int, held: Held | None = None) -> tuple[bytes, object]:
         """The plain bytes, and the object where that was at hand; `Damaged` unless they hash to the record's id."""
         try:
             value = self._build(txn, record, number)
-            data = encode(value) if value else plain(txn, number, partial(self._load_file, txn))
+            data = encode(value) if value else plain(txn, number, partial(self._load_file, txn), held)
         except Damaged as error:
             raise Damaged(f"{_name(record, number)}: {error.message}", hint=error.hint) from error
         id = record.kind.of(data)
