@@ -16,7 +16,7 @@ from dagstore.objects import Objects
 from dagstore.paths import CHARTER_PATH
 from dagstore.ranking import Channel, default_channel
 from dagstore.refs import resolve
-from dagstore.rows import id_of_node, record_of
+from dagstore.rows import id_of_node, record_of, unreadable
 from dagstore.shown import Rows
 from dagstore.storage import Reader, Storage, Writer
 
@@ -80,8 +80,7 @@ class Base:
         return tree
 
     def _unreadable(self, txn: Reader, seq: int, error: Damaged) -> Damaged:
-        """Damage of what belongs to a node as damage of the node."""
-        return Damaged(f"node {self._id(txn, seq)} cannot be read: {error.message}", hint=error.hint)
+        return unreadable(txn, seq, error)
 
     def _charter(self, txn: Reader, seq: int, tree: Tree | None = None) -> "Charter":
         """The charter of a node; its tree may be given."""

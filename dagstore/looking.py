@@ -16,6 +16,7 @@ from dagstore.index import ADOPTION, NOTE, RUN, children, facts, graph_row
 from dagstore.manifests import file_in
 from dagstore.model import EMPTY, Adoption, Change, Entry, Note, changes
 from dagstore.names import all_names
+from dagstore.paths import near
 from dagstore.rank import Moments, Noise, interval
 from dagstore.ranking import Channel, channels, moments_of, ranked, ranked_by
 from dagstore.refs import seed
@@ -101,14 +102,7 @@ class Looking(Tracing):
     def cat(self, ref: Ref, path: str) -> bytes:
         """The bytes of one file of a node."""
         with self._storage.read() as txn:
-            seq = self._seq(txn, ref)
-            try:
-                blob = file_in(txn, graph_row(txn, seq).tree, path)
-            except Damaged as error:
-                raise self._unreadable(txn, seq, error) from error
-            if not blob:
-                raise NotFound(f"node {ref} has no file {path!r}", hint=f"`dag files {ref}` lists them")
-            return self._objects.get(txn, blob)
+            return self._objects.get(txn, self._file(txn, self._seq(txn, ref), ref, path))
 
     def checkout(self, ref: Ref, directory: Path | str) -> int:
         """Write a node's files into an empty or new directory; how many. No workspace, no claim."""
@@ -204,6 +198,18 @@ class Looking(Tracing):
                 rows = Rows(self._row(txn, rank, seq, moments, noise) for rank, (seq, moments) in best)
                 answers.append(self._frontier(txn, channel, channel.metric, noise, rows))
             return tuple(answers)
+
+    def _file(self, txn: Reader, seq: int, ref: Ref, path: str) -> int:
+        """The record of one file of a node, which was called `ref`; `NotFound` with what is near if there is none."""
+        try:
+            blob = file_in(txn, graph_row(txn, seq).tree, path)
+        except Damaged as error:
+            raise self._unreadable(txn, seq, error) from error
+        if not blob:
+            close = near(path, [entry.path for entry in self._tree(txn, seq)])
+            guess = f"is it {' or '.join(close)}? " if close else ""
+            raise NotFound(f"node {ref} has no file {path!r}", hint=f"{guess}`dag files {ref}` lists all")
+        return blob
 
     def _primary_children(self, txn: Reader, seq: int) -> list[int]:
         return [child for child in children(txn, seq) if graph_row(txn, child).primary == seq]

@@ -1,7 +1,7 @@
 """Which paths a tree may hold: relative, NFC, inside the tree, and distinct on every file system."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from dagstore.errors import BadInput
@@ -35,6 +35,16 @@ def _problem(path: str) -> str:
         (not path.isascii() and _normal("NFC", path) != path, "is not in Unicode form NFC"),
     )
     return next((problem for broken, problem in rules if broken), "")
+
+
+def near(path: str, paths: Sequence[str]) -> list[str]:
+    """Up to three paths for one that is not among them: what is below it, has its name, or is spelled like it."""
+    import difflib
+
+    name = path.rpartition("/")[2]
+    below = [one for one in paths if one.startswith(f"{path.rstrip('/')}/")]
+    found = below or [one for one in paths if one.rpartition("/")[2] == name]
+    return found[:3] or difflib.get_close_matches(path, paths)
 
 
 def fold(path: str) -> str:

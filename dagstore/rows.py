@@ -136,6 +136,11 @@ def _chunk_of(txn: Reader, number: int) -> tuple[bytes, int]:
     return chunk, at
 
 
+def unreadable(txn: Reader, number: int, error: Damaged) -> Damaged:
+    """Damage of what belongs to a node as damage of the node."""
+    return Damaged(f"node {id_of_node(txn, number)} cannot be read: {error.message}", hint=error.hint)
+
+
 def _no_place(number: int) -> Damaged:
     return Damaged(f"node number {number} has no place in the graph", hint="run `dag fsck --reindex`")
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Adopted",
     "AdoptionView",
+    "Blame",
+    "BlameLine",
     "Diff",
     "DiffStat",
     "DonorView",
@@ -149,6 +151,33 @@ class DiffStat:
     files: int
     insertions: int
     deletions: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlameLine:
+    """A line of a file and the node that brought it; `agent`, `time` and `message` (a line) are of its first note.
+
+    `text` is without its line feed, and what is not UTF-8 in it is replaced. `origins` are the donors whose words the
+    node put together in a line that none of its parents has.
+    """
+
+    number: int
+    node: NodeId
+    short: str
+    agent: str
+    time: int
+    message: str
+    text: str
+    origins: tuple[NodeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Blame(Shown):
+    """Who brought the lines of a file of a node, in their order."""
+
+    node: NodeId
+    path: str
+    lines: Rows[BlameLine]
 
 
 @dataclass(frozen=True, slots=True)
