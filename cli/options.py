@@ -18,5 +18,21 @@ class Duration(click.ParamType[float]):
             self.fail(f"{error.message}: {error.hint}", param, ctx)
 
 
+class Place(click.ParamType[tuple[str, str]]):
+    """A file of a node, written NODE:PATH."""
+
+    name = "place"
+
+    def convert(
+        self, value: str | tuple[str, str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        node, colon, path = value.partition(":")
+        if not (node and colon and path):
+            self.fail(f"{value!r} is not NODE:PATH, for instance @best:train.py", param, ctx)
+        return node, path
+
+
 agent = click.option("--agent", metavar="NAME", help="Who acts; without it $DAG_AGENT, else $USER.")
 why = click.option("-m", "why", metavar="WHY", default="", help="The hypothesis: what you expect, and why.")

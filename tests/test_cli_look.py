@@ -498,7 +498,7 @@ def test_starting_loads_only_what_a_ranking_needs(store, family):
 
 
 def test_every_verb_that_looks_says_so_in_its_help(dag):
-    for name in ("frontier", "why", "show", "diff", "log", "children", "tree", "files", "cat", "checkout"):
+    for name in ("frontier", "why", "show", "diff", "log", "children", "tree", "files", "cat", "blame", "checkout"):
         answer = dag(name, "--help")
         assert answer.code == 0
         assert f"dag {name}" in answer.out.split("Usage:")[1].split("\n", 1)[1], name

@@ -116,6 +116,7 @@ def session(tmp_path_factory):
         "tree",
         "files @last",
         "cat @last:train.py",
+        "blame @last:train.py",
         "checkout @last out",
         "note @last hello",
         "claims",
@@ -146,6 +147,8 @@ def test_donors_gains_and_verdicts_are_those_that_the_reference_promises():
 
 def test_what_answers_hold_has_the_fields_that_the_reference_promises(session):
     words = " ".join(section("JSON").split("A run has")[1].split())
+    words, lines = words.split("A line of `blame` has")
+    assert set(session["blame"]["lines"][0]) == set(re.findall(r"`(\w+)`", lines))
     runs, decisions, findings, adoptions = (
         set(re.findall(r"`(\w+)`", part)) - {"show"}
         for part in re.split(r"A decision of an adoption has|a finding of its gates|An adoption in", words)

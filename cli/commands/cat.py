@@ -6,22 +6,21 @@ from typing import Any
 
 import click
 
+from cli import options
 from cli.app import App, is_terminal, verb
 from dagstore.ids import NodeId
 from dagstore.printable import printable
 
 
 @verb("cat")
-@click.argument("place", metavar="NODE:PATH")
-def command(app: App, place: str) -> None:
+@click.argument("place", metavar="NODE:PATH", type=options.Place())
+def command(app: App, place: tuple[str, str]) -> None:
     """Write the bytes of one file of a node to stdout; a terminal gets them as printable text.
 
     \b
     dag cat @best:train.py
     """
-    node, colon, path = place.partition(":")
-    if not (node and colon and path):
-        raise click.UsageError(f"{place!r} is not NODE:PATH, for instance @best:train.py")
+    node, path = place
     store = app.store(readonly=True)
     data = store.cat(node, path)
     app.answer(_document(store.resolve(node), path, data) if app.as_json else data, _render)
