@@ -17,6 +17,7 @@ WORKLOADS = (
     "bulk",
     "crowd",
     "deep",
+    "blame",
     "queries",
     "memory",
     "frontier",
