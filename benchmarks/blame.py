@@ -33,6 +33,7 @@ def rows(*, quick: bool) -> list[Row]:
         "a line each, anywhere": _anywhere(depth, 1),
         "the same line each": [edited(number).encode() for number in range(1, depth + 1)],
         "three lines each, anywhere": _anywhere(depth, 3),
+        "a line in and another one out each": _in_and_out(depth),
     }
     return [
         _row(f"{depth:,} nodes, {name}: store.blame / git blame", texts, rounds) for name, texts in histories.items()
@@ -46,6 +47,17 @@ def _anywhere(depth: int, lines_each: int) -> Texts:
     for number in range(depth):
         for at in random.sample(range(len(lines) - 1), lines_each):
             lines[at] = lines[at].partition(b"  #")[0] + b"  # %d" % number
+        texts.append(b"\n".join(lines))
+    return texts
+
+
+def _in_and_out(depth: int) -> Texts:
+    """Versions that each have a new line and lack one of the version before, at places drawn by chance."""
+    random, lines = Random(depth), train_text().encode().split(b"\n")
+    texts: Texts = []
+    for number in range(depth):
+        del lines[random.randrange(len(lines) - 1)]
+        lines.insert(random.randrange(len(lines) - 1), b"# %d" % number)
         texts.append(b"\n".join(lines))
     return texts
 
