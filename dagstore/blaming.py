@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dagstore.blame import Traced
     from dagstore.views import Blame, BlameLine
 
-Brought = tuple[NodeId, str, str, int, str]
+Bringer = tuple[NodeId, str, str, int, str]
 """Of a node that brought a line: id, short form, and agent, time and message as in `BlameLine`."""
 
 
@@ -50,12 +50,12 @@ class Blaming(Looking):
     ) -> Iterator["BlameLine"]:
         from dagstore.views import BlameLine
 
-        brought = {node: self._brought(txn, node) for node in {one.place.node for one in found}}
+        bringers = {node: self._bringer(txn, node) for node in {one.place.node for one in found}}
         for number, text, one in zip(numbers, texts, found, strict=True):
             said = text.removesuffix(b"\n").decode("utf-8", "replace")
-            yield BlameLine(number + 1, *brought[one.place.node], said, self._ids(txn, one.origins))
+            yield BlameLine(number + 1, *bringers[one.place.node], said, self._ids(txn, one.origins))
 
-    def _brought(self, txn: Reader, node: int) -> Brought:
+    def _bringer(self, txn: Reader, node: int) -> Bringer:
         id, note = self._id(txn, node), self._first_note(txn, node)
         if note is None:
             return id, short(txn, id), "", 0, ""
