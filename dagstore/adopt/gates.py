@@ -105,8 +105,12 @@ class Gates:
             return () if change.old == change.new else ("the file as a whole",)
         base = self._content(change.old) if change.old else b""
         account = Account(self._content(result), tuple(side.text for one in decisions for side in one.sides))
-        missing = account.missing(base, self._content(change.new), self._others(donor, change.path))
-        return (line.decode("utf-8", "replace").strip() for line in missing)
+        texts = base, self._content(change.new), self._others(donor, change.path)
+        found = list(account.missing(*texts))
+        if not any(donor.id in side.origins for one in decisions for side in one.sides):
+            # Where its wishes were contested, what it took out may rightly be there.
+            found += account.staying(*texts)
+        return [line.decode("utf-8", "replace").strip() for line in found]
 
     def _others(self, donor: Donor, path: str) -> list[bytes]:
         trees = (self.tree, *(other.tree for other in self.donors if other.id != donor.id))
