@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from dagstore.adopt.choice import Preference, sides
 from dagstore.adopt.merge import Resolve, unresolved
 from dagstore.adopt.places import collisions
-from dagstore.adopt.syntax import Syntax, Text, syntax_of
+from dagstore.adopt.shelf import Shelf
+from dagstore.adopt.syntax import syntax_of
 from dagstore.adopt.text import Bench, Contribution
 from dagstore.errors import BadInput
 from dagstore.ids import BlobId, NodeId
@@ -64,14 +65,16 @@ def compose(
     resolve: Resolve = unresolved,
     *,
     checked: bool = True,
+    shelf: Shelf | None = None,
 ) -> Composition:
     """The primary's `tree` with the changes of all donors.
 
     `read` answers with the content of any blob in the given trees; what it raises passes through. `preference`
     names nodes, best first, and is asked about contradictions only, after `resolve`. Files are well-formed if those
-    that they are made of are, unless that is not to be `checked`. `BadInput` if one id brings two changes.
+    that they are made of are, unless that is not to be `checked`. Compositions of the same files are quicker with one
+    `shelf`, which then is asked instead of `read`. `BadInput` if one id brings two changes.
     """
-    work = _Work(primary, tree.by_path, read, Preference(preference), resolve, checked)
+    work = _Work(primary, tree.by_path, shelf or Shelf(read), Preference(preference), resolve, checked)
     return work.composed(tree, _distinct(donors))
 
 
@@ -85,16 +88,14 @@ def _distinct(donors: Iterable[Donor]) -> list[Donor]:
 
 @dataclass(slots=True)
 class _Work:
-    """One composition under way; remembers what it has read and written."""
+    """One composition under way; remembers what it has written."""
 
     primary: NodeId
     here: Mapping[str, Entry]
-    read: Callable[[BlobId], bytes]
+    shelf: Shelf
     preference: Preference
     resolve: Resolve
     checked: bool
-    texts: dict[tuple[BlobId, Syntax], Text] = field(default_factory=dict)
-    contents: dict[BlobId, bytes] = field(default_factory=dict)
     made: dict[BlobId, bytes] = field(default_factory=dict)
 
     def composed(self, tree: Tree, donors: Sequence[Donor]) -> Composition:
@@ -211,12 +212,11 @@ class _Work:
         blobs = {here.blob, *(blob for _, base, want in changes for blob in (base, want))}
         if not all(is_text(self._content(blob)) for blob in blobs):
             return self._whole_content(here, changes)
-        syntax = syntax_of(here.path)
-        first = self._text(changes[0][1], syntax)
-        bench = Bench(here.path, self.primary, self._text(here.blob, syntax, first), self.preference, self.resolve)
+        syntax, text = syntax_of(here.path), self.shelf.text
+        first = text(changes[0][1], syntax)
+        bench = Bench(here.path, self.primary, text(here.blob, syntax, first), self.preference, self.resolve)
         contributions = [
-            Contribution(origin, self._text(base, syntax, first), self._text(want, syntax, first))
-            for origin, base, want in changes
+            Contribution(origin, text(base, syntax, first), text(want, syntax, first)) for origin, base, want in changes
         ]
         merged = bench.merge(contributions, checked=self.checked)
         return self._write(merged.data, blobs), merged.decisions
@@ -232,21 +232,13 @@ class _Work:
 
     def _write(self, data: bytes, known: set[BlobId]) -> BlobId:
         blob = BlobId.of(data)
-        self.contents[blob] = data
         if blob not in known:
             self.made[blob] = data
         return blob
 
     def _content(self, blob: BlobId) -> bytes:
-        if blob not in self.contents:
-            self.contents[blob] = self.read(blob)
-        return self.contents[blob]
-
-    def _text(self, blob: BlobId, syntax: Syntax, like: Text | None = None) -> Text:
-        key = (blob, syntax)
-        if key not in self.texts:
-            self.texts[key] = Text(self._content(blob), syntax, like)
-        return self.texts[key]
+        made = self.made.get(blob)
+        return self.shelf.content(blob) if made is None else made
 
     def _make_room(self, entries: dict[str, Entry], wishes: Mapping[str, Sequence[_Wish]]) -> list[Decision]:
         """Drops from `entries` what cannot live beside a path that a better parent wants."""

@@ -11,7 +11,8 @@ from dagstore.adopt.source import Node, Parsed, Source, listed, stacked
 from dagstore.adopt.units import Item, Parts, Series, Slots, Unit
 
 _ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
-_DEPENDENT = re.compile(rb"^(?:global\b|from\s+__future__\b|[^\n]*coding[:=])", re.MULTILINE)
+_DEPENDENT = re.compile(rb"^(?:global\b|[ \t\f]*#[^\n]*coding[:=])", re.MULTILINE)
+_FUTURE = re.compile(rb"^from\s+__future__\b[^\n]*\n", re.MULTILINE)
 _CLAUSES = frozenset({"elif_clause", "else_clause", "except_clause", "except_group_clause", "finally_clause"})
 _LISTS = {
     "argument_list": "argument",
@@ -39,9 +40,13 @@ def valid(data: bytes) -> bool:
 def sound(data: bytes, fresh: Sequence[bytes]) -> bool:
     """The same, where all statements of a module but the `fresh` ones are those of modules that are accepted.
 
-    Statements are accepted one by one, but for the few that are judged by what stands before them.
+    Statements are accepted one by one, but for the few that are judged by what stands before them, and each together
+    with all up to the last import from `__future__`, which bears on those that follow.
     """
-    return valid(data) if _DEPENDENT.search(data) else all(valid(statement) for statement in fresh)
+    head = b"".join(data[: one.end()] for one in list(_FUTURE.finditer(data))[-1:])
+    if _DEPENDENT.search(data) or (head and not valid(head)):
+        return valid(data)
+    return all(valid(head + statement) for statement in fresh)
 
 
 def read(file: Parsed) -> Series | None:

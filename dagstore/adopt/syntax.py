@@ -92,8 +92,18 @@ class Text:
     def valid(self) -> bool:
         return self.syntax.valid(self.data)
 
+    @cached_property
+    def known(self) -> frozenset[Unit]:
+        """The units that it is made of by its syntax."""
+        return frozenset(self.series.units if self.series else ())
 
-def doubled(units: Iterable[Unit]) -> set[str]:
+    @cached_property
+    def doubled(self) -> frozenset[str]:
+        """Names that it gives to more than one of them."""
+        return doubled(self.series.units if self.series else ())
+
+
+def doubled(units: Iterable[Unit]) -> frozenset[str]:
     """Names of entities that are there more than once; to import something twice does no harm."""
     counts = Counter(unit.entity for unit in units if unit.kind != "import")
-    return {name for name, count in counts.items() if name and count > 1}
+    return frozenset(name for name, count in counts.items() if name and count > 1)

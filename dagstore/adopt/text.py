@@ -60,10 +60,10 @@ class Bench:
         versions = [self.primary, *(one.text for one in given)]
         if any(merged.data == text.data for text in versions):
             return merged
-        if doubled(units) - {name for text in versions if text.series for name in doubled(text.series.units)}:
+        if doubled(units).difference(*(text.doubled for text in versions)):
             return None
-        known = {unit for text in versions if text.series for unit in text.series.units}
-        sound = self.primary.syntax.sound(merged.data, [unit for unit in units if unit not in known])
+        fresh = [unit for unit in units if not any(unit in text.known for text in versions)]
+        sound = self.primary.syntax.sound(merged.data, fresh)
         return merged if sound or not all(version.valid for version in versions) else None
 
     def _together(self, given: Sequence[Contribution]) -> tuple[Merged, list[Unit]]:
