@@ -3,13 +3,15 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, permutations
+from itertools import combinations, count, permutations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dagstore.adopt import Composition, Donor, compose
-from dagstore.adopt.python import valid
+from dagstore.adopt.pairs import Pairs
+from dagstore.adopt.python import sound, valid
+from dagstore.adopt.shelf import Shelf
 from dagstore.ids import BlobId, NodeId
 from dagstore.model import Entry, Mode, Tree
 
@@ -121,16 +123,16 @@ def forks(draw: Callable) -> tuple[bytes, bytes, list[bytes], tuple[NodeId, ...]
     return text_of(base), versions[0], versions[1:], draw(PREFERENCE)
 
 
+def tree_of(text: bytes) -> Tree:
+    return Tree.of([Entry("f.py", Mode.FILE, BlobId.of(text))])
+
+
 def adopted(
     base: bytes, primary: bytes, donors: Sequence[tuple[NodeId, bytes]], prefer: tuple[NodeId, ...]
 ) -> tuple[bytes, Composition]:
     texts = {BlobId.of(text): text for text in (base, primary, *(text for _, text in donors))}
-
-    def tree(text: bytes) -> Tree:
-        return Tree.of([Entry("f.py", Mode.FILE, BlobId.of(text))])
-
-    given_donors = [Donor(node, tree(base), tree(text)) for node, text in donors]
-    composition = compose(P, tree(primary), given_donors, texts.__getitem__, prefer)
+    given_donors = [Donor(node, tree_of(base), tree_of(text)) for node, text in donors]
+    composition = compose(P, tree_of(primary), given_donors, texts.__getitem__, prefer)
     (entry,) = composition.tree
     return (texts | composition.blobs)[entry.blob], composition
 
@@ -192,3 +194,59 @@ def test_what_was_adopted_is_neither_doubled_nor_silently_lost_by_adopting_it_ag
     again, second = adopted(base, text, donors, prefer)
     if not any(one.sides for one in (*first.decisions, *second.decisions)):
         assert sorted(again.split()) == sorted(text.split())
+
+
+@settings(max_examples=300)
+@given(forks())
+def test_what_is_composed_over_one_shelf_is_composed_alike(case) -> None:
+    base, primary, texts, prefer = case
+    donors = list(zip((A, B, C), texts, strict=True))
+    contents = {BlobId.of(text): text for text in (base, primary, *texts)}
+    shelf = Shelf(contents.__getitem__)
+    for some in (*combinations(donors, 1), *combinations(donors, 2), donors):
+        given_donors = [Donor(node, tree_of(base), tree_of(text)) for node, text in some]
+        made = compose(P, tree_of(primary), given_donors, shelf.read, prefer, shelf=shelf)
+        assert made == adopted(base, primary, some, prefer)[1]
+
+
+@settings(max_examples=300)
+@given(forks())
+def test_a_pair_has_what_two_donors_together_add_to_what_each_has_alone(case) -> None:
+    base, primary, texts, prefer = case
+    donors = dict(zip((A, B, C), texts, strict=True))
+    contents = {BlobId.of(text): text for text in (base, primary, *texts)}
+    given_donors = {node: Donor(node, tree_of(base), tree_of(text)) for node, text in donors.items()}
+    pairs = Pairs(P, tree_of(primary), given_donors, prefer, Shelf(contents.__getitem__))
+    for one, other in combinations(donors, 2):
+        _, made = adopted(base, primary, [(one, donors[one]), (other, donors[other])], prefer)
+        together = [each for each in made.decisions if each.contradiction]
+        alone = {(each.path, each.region) for node in (one, other) for each in pairs.between(P, node)}
+        between = pairs.between(other, one)
+        assert between == pairs.between(one, other)
+        assert {*between} <= {*together}
+        assert all((each.path, each.region) in alone for each in together if each not in between)
+        if not alone:
+            assert list(between) == together
+
+
+STATEMENTS = (
+    b"from __future__ import annotations\n",
+    b"from __future__ import (\n    division,\n)\n",
+    b'"""What it is."""\n',
+    b"\n",
+    b"# note\n",
+    b"# encoding: latin-1\n",
+    b"import math\n",
+    b"x = open('f', encoding='utf-8')\n",
+    b"x: (y := 1) = 2\n",
+    b"def f():\n    global x\n    x = 1\n",
+    b"global x\n",
+    b"text = '''\nfrom __future__ import nothing\n# coding: nothing\n'''\n",
+)
+
+
+@settings(max_examples=500)
+@given(st.lists(st.sampled_from(STATEMENTS), max_size=6))
+def test_a_module_is_accepted_sooner_as_it_is_accepted(statements: list[bytes]) -> None:
+    data = b"".join(statements)
+    assert sound(data, statements) == valid(data)
