@@ -17,7 +17,10 @@ with paused():
 VERBS = {
     "Begin": ("init", "spawn", "seal", "adopt"),
     "Measure": ("run", "queue", "train", "agent"),
-    "Look": ("frontier", "why", "show", "diff", "log", "children", "tree", "files", "cat", "blame", "checkout"),
+    "Look": (
+        *("frontier", "why", "compatible", "show", "diff", "log"),
+        *("children", "tree", "files", "cat", "blame", "checkout"),
+    ),
     "Talk": ("note", "name", "claims", "board"),
     "Keep": ("fsck", "gc", "stats", "copy", "doctor"),
 }

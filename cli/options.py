@@ -36,3 +36,8 @@ class Place(click.ParamType[tuple[str, str]]):
 
 agent = click.option("--agent", metavar="NAME", help="Who acts; without it $DAG_AGENT, else $USER.")
 why = click.option("-m", "why", metavar="WHY", default="", help="The hypothesis: what you expect, and why.")
+primary = click.option("--primary", metavar="NODE", help="Compose onto this one; by default the best measured of them.")
+own = click.option("--own", is_flag=True, help="Only what each donor changed itself, not its whole line.")
+only = click.option(
+    "--only", metavar="PATH[:REGION]", multiple=True, help="Only changes in there; may be given several times."
+)

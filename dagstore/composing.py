@@ -71,7 +71,7 @@ class Composing(Looking):
         given, heads, onto = self._chosen(txn, request)
         preference = self._preference(txn, onto, heads, request.prefer)
         brought = self._brought(txn, request, onto, heads)
-        _check_used(brought)
+        check_used(brought)
         composition = self._compose(txn, onto, brought, preference)
         covered = (self._id(txn, seq) for seq in given if seq not in heads)
         found = (*composition.decisions, *(Decision("", "*", "already", (id,)) for id in sorted(covered)))
@@ -226,10 +226,11 @@ def _recorded(decision: Decision, *, strict: bool) -> Decision:
     return decision._replace(engine=OPEN) if strict and decision.contradiction else decision
 
 
-def _check_used(brought: Brought) -> None:
+def check_used(brought: Brought) -> None:
+    """`BadInput` if a place that was asked for is none that a donor changes."""
     for text in brought.unused:
         names = " ".join(str(donor.id)[:8] for donor in brought.donors)
         raise BadInput(
             f"{text} is nothing that {names} would change",
-            hint="--plan without --only says what they change; --primary chooses which node stays whole",
+            hint="dag adopt --plan without --only says what they change; --primary chooses which node stays whole",
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from dagstore.base import BATCH
 from dagstore.blaming import Blaming
+from dagstore.comparing import Comparing
 from dagstore.environment import DATA, LOG, OpenReader
 from dagstore.errors import BadInput, Damaged, NotFound, Refused, Unavailable
 from dagstore.explaining import Explaining
@@ -37,7 +38,7 @@ Clock = Callable[[], float]
 Entropy = Callable[[int], bytes]
 
 
-class Store(Explaining, Blaming, Measuring, Keeping):
+class Store(Explaining, Comparing, Blaming, Measuring, Keeping):
     """An open store. Use it as a context manager, or `close()` it.
 
     Reading takes no lock that a writer waits for; one store may be shared by the threads of a process, never across

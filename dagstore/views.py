@@ -9,9 +9,11 @@ from dagstore.gains import Gain, Place, Verdict
 from dagstore.ids import AdoptionId, NodeId, NoteId, ProtocolId, RunId, TreeId
 from dagstore.model import Decision, Direction, GateFinding, Status
 from dagstore.rank import Noise
-from dagstore.shown import Rows, Shown, plain
+from dagstore.shown import Rows, Shown, plain, table
 
 if TYPE_CHECKING:
+    import pandas
+
     from dagstore.charter import Charter
     from dagstore.claims import Claim
 
@@ -20,6 +22,7 @@ __all__ = [
     "AdoptionView",
     "Blame",
     "BlameLine",
+    "Compatible",
     "Diff",
     "DiffStat",
     "DonorView",
@@ -30,6 +33,7 @@ __all__ = [
     "Initialised",
     "NodeView",
     "NoteView",
+    "Pair",
     "Place",
     "Rows",
     "RunView",
@@ -217,6 +221,65 @@ class Adopted(Shown):
     findings: tuple[GateFinding, ...]
     runs: Rows[RunView]
     diff: DiffStat
+
+
+@dataclass(frozen=True, slots=True)
+class Pair(Shown):
+    """Two nodes, and how many contradictions there are between them; `places` are `path: region`, in order."""
+
+    a: NodeId
+    b: NodeId
+    contradictions: int
+    places: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compatible:
+    """Which of several nodes can be adopted together without a contradiction.
+
+    `nodes` are compared with each other, composed onto `onto`, which is one of them; better measured ones come first.
+    Those in `covered` are not: each is an ancestor of one of them and brings nothing more. `pairs` has every two of
+    `nodes`, in their order.
+
+    `subset` is the largest set that is free of contradictions, best measured first, and `next` the command that adopts
+    it, if there is anything to adopt. It is `verified`: all of it was composed together, as that command would. It is
+    `exact` if no larger set was overlooked, given that nodes that contradict each other do so whoever else is there. Of
+    sets of one size it is the one with the better measured nodes.
+    """
+
+    onto: NodeId
+    nodes: tuple[NodeId, ...]
+    pairs: Rows[Pair]
+    subset: tuple[NodeId, ...]
+    exact: bool
+    verified: bool
+    covered: tuple[NodeId, ...]
+    next: str
+
+    def matrix(self) -> "pandas.DataFrame":
+        """How many contradictions there are between any two of `nodes`, in their order; none of a node with itself."""
+        import pandas
+
+        counts = self.counts()
+        ids = [str(node) for node in self.nodes]
+        return pandas.DataFrame(
+            [[counts.get((a, b), 0) for b in self.nodes] for a in self.nodes], index=ids, columns=ids
+        )
+
+    def counts(self) -> dict[tuple[NodeId, NodeId], int]:
+        """The same by pair, in both directions."""
+        there = {(pair.a, pair.b): pair.contradictions for pair in self.pairs}
+        return there | {(b, a): count for (a, b), count in there.items()}
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        counts = self.counts()
+        rows = [
+            {"": str(a)[:8], **{str(b)[:8]: "" if a == b else counts[a, b] or "·" for b in self.nodes}}
+            for a in self.nodes
+        ]
+        return table(rows) + f"<p>{escape(self.next)}</p>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,7 @@ def session(tmp_path_factory):
         "agent --experiments 1 --train --seed 1",
         "frontier",
         "why @last",
+        "compatible @seed @last",
         "show @last",
         "diff @last",
         "log",

@@ -47,7 +47,7 @@ def test_late_names_are_what_type_checkers_are_told():
 
 
 def test_what_notebooks_rely_on_is_there():
-    looks = ("node", "nodes", "runs", "frontier", "why", "lineage", "children", "diff", "blame", "graph")
+    looks = ("node", "nodes", "runs", "frontier", "why", "compatible", "lineage", "children", "diff", "blame", "graph")
     for name in (*looks, "adopt", "spawn", "seal"):
         assert callable(getattr(dagstore.Store, name))
 

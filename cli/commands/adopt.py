@@ -27,12 +27,10 @@ _GATES = {
 @click.argument("nodes", metavar="A B [C …]", nargs=-1, required=True)
 @options.why
 @options.agent
-@click.option("--primary", metavar="NODE", help="Compose onto this one; by default the best measured of them.")
+@options.primary
 @click.option("--prefer", metavar="best|primary|NODE", default="best", help="Who wins where they disagree.")
-@click.option("--own", is_flag=True, help="Only what each donor changed itself, not its whole line.")
-@click.option(
-    "--only", metavar="PATH[:REGION]", multiple=True, help="Only changes in there; may be given several times."
-)
+@options.own
+@options.only
 @click.option("--strict", is_flag=True, help="Leave contradictions open; a child of the node has to resolve them.")
 @click.option("--plan", "--dry-run", "dry_run", is_flag=True, help="Only say what would be recorded.")
 @click.option("--run", "run", is_flag=True, help="Measure the result right away.")
