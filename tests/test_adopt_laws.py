@@ -196,7 +196,7 @@ def test_what_was_adopted_is_neither_doubled_nor_silently_lost_by_adopting_it_ag
         assert sorted(again.split()) == sorted(text.split())
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(forks())
 def test_what_is_composed_over_one_shelf_is_composed_alike(case) -> None:
     base, primary, texts, prefer = case
@@ -209,7 +209,7 @@ def test_what_is_composed_over_one_shelf_is_composed_alike(case) -> None:
         assert made == adopted(base, primary, some, prefer)[1]
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(forks())
 def test_a_pair_has_what_two_donors_together_add_to_what_each_has_alone(case) -> None:
     base, primary, texts, prefer = case
