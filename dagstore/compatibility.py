@@ -30,6 +30,7 @@ class Compatibility:
         self._request = request
         self._made: dict[BlobId, bytes] = {}
         self._shelf = Shelf(self._read)
+        self._resolve = store._resolve(txn)
         self._brought: dict[int, Mapping[NodeId, Donor]] = {}
         given, heads, self._onto = self._chosen()
         # A primary that is an ancestor of another node gives way to that one, as in an adoption.
@@ -79,7 +80,7 @@ class Compatibility:
         donors = self._donors(self._onto)
         preference = self._store._preference(self._txn, self._onto, self._nodes, BEST)
         tree = self._store._tree(self._txn, self._onto)
-        return Pairs(self._id(self._onto), tree, donors, preference, self._shelf)
+        return Pairs(self._id(self._onto), tree, donors, preference, self._shelf, self._resolve)
 
     def _pair(self, a: int, b: int, contradictions: Contradictions) -> Pair:
         places = tuple(f"{one.path}: {one.region}" for one in contradictions)
@@ -126,7 +127,8 @@ class Compatibility:
         donors = self._donors(onto)
         given = [donors[self._id(node)] for node in nodes if node != onto]
         preference = store._preference(txn, onto, list(nodes), BEST)
-        return compose(self._id(onto), store._tree(txn, onto), given, self._read, preference, shelf=self._shelf)
+        tree = store._tree(txn, onto)
+        return compose(self._id(onto), tree, given, self._read, preference, self._resolve, shelf=self._shelf)
 
     def _onto_of(self, nodes: Sequence[int]) -> int:
         return self._onto if self._named else nodes[0]

@@ -93,6 +93,15 @@ def test_what_was_resolved_once_is_resolved_for_everybody(store, name):
     assert not store.adopt(*rivals, strict=True).open
 
 
+def test_what_is_resolved_is_compatible(store):
+    rivals = [child(store, "@seed", ("LR = 0.1", f"LR = {rate}")) for rate in (1, 2)]
+    assert store.compatible(*rivals).pairs[0].contradictions == 1
+    resolved(store, rivals, (opened_text(store, rivals).splitlines()[0], "LR = 9"))
+    found = store.compatible(*rivals)
+    assert found.pairs[0].contradictions == 0
+    assert set(found.subset) == set(rivals)
+
+
 def test_sealing_says_what_it_resolved(store):
     rivals = [child(store, "@seed", ("LR = 0.1", f"LR = {rate}")) for rate in (1, 2)]
     opened = store.adopt(*rivals, strict=True).node

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from dagstore.adopt.compose import Donor, compose
+from dagstore.adopt.merge import Resolve, unresolved
 from dagstore.adopt.shelf import Shelf
 from dagstore.ids import NodeId
 from dagstore.model import Change, Decision, Tree, changes
@@ -17,13 +18,16 @@ Contradictions = tuple[Decision, ...]
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The donors that are composed onto `tree`, the primary's, two by two; `preference` is that of `compose`."""
+    """The donors that are composed onto `tree`, the primary's, two by two; `preference` and `resolve` are those of
+    `compose`.
+    """
 
     primary: NodeId
     tree: Tree
     donors: Mapping[NodeId, Donor]
     preference: Sequence[NodeId]
     shelf: Shelf
+    resolve: Resolve = unresolved
     _open: dict[NodeId, Mapping[str, Change]] = field(default_factory=dict)
     _alone: dict[NodeId, Contradictions] = field(default_factory=dict)
 
@@ -75,7 +79,8 @@ class Pairs:
             Donor(donor.id, _limited(donor.base, paths), _limited(donor.tree, paths))
             for donor in map(self.donors.__getitem__, donors)
         ]
-        made = compose(self.primary, tree, given, self.shelf.read, self.preference, shelf=self.shelf)
+        read, shelf = self.shelf.read, self.shelf
+        made = compose(self.primary, tree, given, read, self.preference, self.resolve, shelf=shelf)
         return tuple(decision for decision in made.decisions if decision.contradiction)
 
 
