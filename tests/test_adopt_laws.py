@@ -21,14 +21,16 @@ PREFERENCE = st.permutations([P, A, B, C]).map(tuple)
 
 @dataclass(frozen=True)
 class Piece:
-    """A statement of the module with the numbers in it, by name."""
+    """A statement of the module with the numbers in it, by name; some of a function's are `guarded`."""
 
     kind: str
     name: str
     items: tuple[tuple[str, int], ...]
+    guarded: frozenset[str] = frozenset()
 
     def text(self) -> str:
-        return SHAPES[self.kind](self.name, self.items)
+        items = [(f"    {key}" if key in self.guarded else key, number) for key, number in self.items]
+        return SHAPES[self.kind](self.name, items)
 
 
 def constant(name: str, items: Sequence[tuple[str, int]]) -> str:
@@ -48,7 +50,11 @@ def table(name: str, items: Sequence[tuple[str, int]]) -> str:
 
 
 def function(name: str, items: Sequence[tuple[str, int]]) -> str:
-    body = "".join(f"    {key} = {number}\n" for key, number in items)
+    rows = [f"    {key} = {number}\n" for key, number in items]
+    for at, row in reversed(list(enumerate(rows))):
+        if row.startswith("     ") and (at == 0 or not rows[at - 1].startswith("     ")):
+            rows.insert(at, "    if x > 0:\n")
+    body = "".join(rows)
     return f"\n\n# What {name} does.\ndef {name}(x):\n{body}    return x\n\n\n"
 
 
@@ -86,7 +92,7 @@ def drawn_piece(draw: Callable, name: str, numbers: count) -> Piece:
 
 def changed(draw: Callable, module: Module, tag: str, numbers: count) -> Module:
     """The module after one edit."""
-    action = draw(st.sampled_from(["tune", "tune", "tune", "grow", "grow", "shrink", "move", "add", "remove"]))
+    action = draw(st.sampled_from(["tune", "tune", "tune", "grow", "grow", "shrink", "move", "add", "remove", "wrap"]))
     at = draw(st.integers(0, len(module) - 1))
     piece, rest = module[at], [*module[:at], *module[at + 1 :]]
     place = draw(st.integers(0, len(rest)))
@@ -96,7 +102,17 @@ def changed(draw: Callable, module: Module, tag: str, numbers: count) -> Module:
         return rest or module
     if action == "move":
         return [*rest[:place], piece, *rest[place:]]
+    if action == "wrap":
+        return [*module[:at], wrapped(draw, piece), *module[at + 1 :]]
     return [*module[:at], replace(piece, items=edited(draw, piece, action, tag, numbers)), *module[at + 1 :]]
+
+
+def wrapped(draw: Callable, piece: Piece) -> Piece:
+    """The piece with some statements put into a block, or with all taken out of one."""
+    if piece.kind != "function" or piece.guarded:
+        return replace(piece, guarded=frozenset())
+    first, last = sorted(draw(st.integers(0, len(piece.items))) for _ in range(2))
+    return replace(piece, guarded=frozenset(key for key, _ in piece.items[first:last]))
 
 
 def edited(draw: Callable, piece: Piece, action: str, tag: str, numbers: count) -> tuple[tuple[str, int], ...]:

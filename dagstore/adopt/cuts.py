@@ -16,7 +16,7 @@ MANY = 400
 LINES = frozenset({"", "line", "word"})
 """Kinds that say nothing of what a unit is: removing several of them is one change."""
 Words = Counter[bytes]
-_WORD = re.compile(rb"\w+|[^\w\s]")
+WORD = re.compile(rb"\w+|[^\w\s]")
 
 
 class Cut(NamedTuple):
@@ -134,8 +134,8 @@ def _alike(
     if not rows or not columns or rows * columns > MANY or old[before[0]].kind in ("", "word"):
         return []
     best = [[0.0] * (columns + 1) for _ in range(rows + 1)]
-    words = [Counter(_WORD.findall(old[i])) for i in range(*before)]
-    others = [Counter(_WORD.findall(new[j])) for j in range(*after)]
+    words = [Counter(WORD.findall(old[i])) for i in range(*before)]
+    others = [Counter(WORD.findall(new[j])) for j in range(*after)]
     score = [
         [_alikeness(old[before[0] + i], new[after[0] + j], words[i], others[j]) for j in range(columns)]
         for i in range(rows)
@@ -198,8 +198,8 @@ def _strangers(old: Units, new: Units) -> bool:
     """Whether entities went and others came that have nothing to do with them."""
     if not old or not new or not all(unit.entity for unit in (*old, *new)) or len(old) * len(new) > MANY:
         return False
-    words = [Counter(_WORD.findall(unit)) for unit in old]
-    return not any(_share(some, Counter(_WORD.findall(unit))) for unit in new for some in words)
+    words = [Counter(WORD.findall(unit)) for unit in old]
+    return not any(_share(some, Counter(WORD.findall(unit))) for unit in new for some in words)
 
 
 def _pieces(units: Units) -> Iterator[tuple[int, int, str]]:

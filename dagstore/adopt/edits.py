@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
 from dagstore.adopt.cuts import Cut, cuts
-from dagstore.adopt.units import Unit, Units, entities
+from dagstore.adopt.units import Unit, Units, entities, outside
 from dagstore.ids import NodeId
 
 
@@ -93,8 +93,8 @@ def edits_onto(primary: Units, primary_id: NodeId, base: Units, donor: Units, or
     theirs = cuts(base, donor)
     ours = [] if base == primary else cuts(base, primary)
     added = any(cut.name and cut.start == cut.end for cut in theirs)
-    known = {unit.entity for unit in base} if added else frozenset()
-    placed = [pair for cluster in _clusters(ours, theirs) for pair in _placed(fork, known, *cluster)]
+    fresh = entities(donor).keys() - {unit.entity for unit in base} if added else frozenset()
+    placed = [pair for cluster in _clusters(ours, theirs) for pair in _placed(fork, fresh, *cluster)]
     edits = _reaching([(number, replace(edit, rank=rank)) for rank, (number, edit) in enumerate(placed)])
     return _meeting_additions(fork, ours, edits) if ours else edits
 
@@ -102,7 +102,8 @@ def edits_onto(primary: Units, primary_id: NodeId, base: Units, donor: Units, or
 def _clusters(ours: Sequence[Cut], theirs: Sequence[Cut]) -> Iterator[tuple[int, list[Cut], list[Cut]]]:
     """Cuts that overlap in the base, together, with how far the primary's units have moved before them."""
     tagged = [(cut.start, cut.end, side, cut) for side, some in enumerate((ours, theirs)) for cut in some]
-    tagged.sort(key=lambda item: item[:3])
+    goes = outside([((side, start), cut.at, cut.new) for start, end, side, cut in tagged if start == end])
+    tagged.sort(key=lambda item: (*item[:2], goes((item[2], item[0]), item[3].at), item[2]))
     shift = end = 0
     sides: tuple[list[Cut], list[Cut]] = ([], [])
     for start, stop, side, cut in tagged:
@@ -117,7 +118,7 @@ def _clusters(ours: Sequence[Cut], theirs: Sequence[Cut]) -> Iterator[tuple[int,
         yield shift, *sides
 
 
-def _placed(fork: _Fork, known: Set[str], shift: int, ours: list[Cut], theirs: list[Cut]) -> Iterator[tuple[int, Edit]]:
+def _placed(fork: _Fork, fresh: Set[str], shift: int, ours: list[Cut], theirs: list[Cut]) -> Iterator[tuple[int, Edit]]:
     """Edits with the number of the hunk they were cut from; -1 for the primary's own."""
     if not theirs:
         return
@@ -125,7 +126,7 @@ def _placed(fork: _Fork, known: Set[str], shift: int, ours: list[Cut], theirs: l
         yield from _contest(fork, shift, ours, theirs)
         return
     for cut in theirs:
-        adds = bool(cut.name) and cut.start == cut.end and cut.name not in known
+        adds = bool(cut.name) and cut.start == cut.end and cut.name in fresh
         old = fork.base[cut.start : cut.end]
         yield cut.hunk, Edit(cut.start + shift, cut.end + shift, cut.new, old, fork.origin, cut.name, adds=adds)
 

@@ -16,7 +16,8 @@ from dagstore.adopt.frames import framed, joined
 from dagstore.adopt.moves import above, moved, placed_like, reordered
 from dagstore.adopt.regions import called, rung_of
 from dagstore.adopt.row import Inside, Judge, Placed, Row, Version, Wish
-from dagstore.adopt.units import SPACE, Item, Parts, Series, Slots, Unit, Units
+from dagstore.adopt.units import MARK, SPACE, Item, Parts, Series, Slots, Unit, Units
+from dagstore.adopt.wraps import Rows, closed, opened
 from dagstore.ids import NodeId
 from dagstore.lines import split_lines
 from dagstore.model import RESOLUTION, Decision
@@ -39,7 +40,6 @@ class Resolved(NamedTuple):
 
 Resolve = Callable[[str, str, Sequence[bytes]], Resolved | None]
 """How a contradiction about these sides, in a region of a path, was resolved before; None if it was not."""
-Rows = tuple[NodeId, Series, Series]
 
 
 def unresolved(path: str, region: str, sides: Sequence[bytes]) -> None:
@@ -79,7 +79,30 @@ class Merger:
     def series(
         self, region: str, ours: Series, versions: Sequence[Rows], *, depth: int, deep: bool = True, apart: bool = False
     ) -> tuple[list[Placed], tuple[Decision, ...]]:
-        """The units of a series, and how each place of it was decided."""
+        """The units of a series, and how each place of it was decided.
+
+        Where one parent wraps what another one edits, both are made, unless that leaves more to contradictions.
+        """
+        wrapped = self._wrapped(region, ours, versions, depth, deep=deep) if not apart else None
+        if wrapped and not any(decision.contradiction for decision in wrapped[1]):
+            return wrapped
+        plain = self._plain(region, ours, versions, depth=depth, deep=deep, apart=apart)
+        return wrapped if wrapped and _contested(wrapped[1]) < _contested(plain[1]) else plain
+
+    def _wrapped(
+        self, region: str, ours: Series, versions: Sequence[Rows], depth: int, *, deep: bool
+    ) -> tuple[list[Placed], tuple[Decision, ...]] | None:
+        rows = opened(ours, versions)
+        if rows is None:
+            return None
+        placed, decisions = self._plain(region, *rows, depth=depth, deep=deep, apart=False)
+        whole = closed(placed, ours.reading) if ours.reading else None
+        torn = any(MARK in side.text for decision in decisions for side in decision.sides)
+        return None if whole is None or torn else (whole, decisions)
+
+    def _plain(
+        self, region: str, ours: Series, versions: Sequence[Rows], *, depth: int, deep: bool, apart: bool
+    ) -> tuple[list[Placed], tuple[Decision, ...]]:
         moves = {origin: moved(base.units, new.units) for origin, base, new in versions}
         rows = [
             _in_order(ours.units, Version(origin, base.units, new.units), moves[origin])
@@ -244,6 +267,11 @@ class Merger:
 
     def _decided(self, region: str, engine: str, origins: Iterable[NodeId]) -> Decision:
         return Decision(self.path, region or "*", engine, tuple(sorted(origins)))
+
+
+def _contested(decisions: Iterable[Decision]) -> int:
+    """How many bytes the sides of contradictions have."""
+    return sum(len(side.text) for decision in decisions if decision.contradiction for side in decision.sides)
 
 
 def _in_order(ours: Units, version: Version, moves: Set[str]) -> Version:

@@ -6,9 +6,11 @@ Bodies of expressions other than calls, displays and what stands in brackets are
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
-from dagstore.adopt.source import Node, Parsed, Source, listed, stacked
-from dagstore.adopt.units import Item, Parts, Series, Slots, Unit
+from dagstore.adopt.source import Node, Parsed, Source, listed, parse, stacked
+from dagstore.adopt.units import Item, Parts, Reading, Series, Slots, Unit, Units
+from dagstore.lines import split_lines
 
 _ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 _DEPENDENT = re.compile(rb"^(?:global\b|[ \t\f]*#[^\n]*coding[:=])", re.MULTILINE)
@@ -22,6 +24,8 @@ _LISTS = {
     "set": "item",
     "dictionary": "item",
 }
+_LONG = (b'"""', b"'''", b"\\\n", b"\\\r\n")
+"""What strings of several rows have in them."""
 _VALUES = frozenset({"keyword_argument", "pair", "default_parameter", "typed_default_parameter"})
 _PREFIXED = frozenset({"await", "not_operator", "unary_operator", "list_splat", "dictionary_splat", "return_statement"})
 
@@ -55,6 +59,39 @@ def read(file: Parsed) -> Series | None:
     return None if root is None else _File(file.source).block(root.children, 0, len(file.source.data), top=True)
 
 
+def _statements(data: bytes, line: int, *, top: bool) -> Units | None:
+    file = parse("python", b"\n" * (line - 1) + data)
+    root, end = file.root, len(file.source.data)
+    return None if root is None else _File(file.source).block(root.children, line - 1, end, top=top).units
+
+
+def _shifted(data: bytes, was: bytes, now: bytes) -> bytes | None:
+    """Strings of several rows stay as they are."""
+    rows = split_lines(data)
+    kept = _inside_strings(data) if any(quote in data for quote in _LONG) else frozenset[int]()
+    moving = [bool(row.strip()) and number not in kept for number, row in enumerate(rows)]
+    if not all(row.startswith(was) for row, moves in zip(rows, moving, strict=True) if moves):
+        return None
+    return b"".join(now + row[len(was) :] if moves else row for row, moves in zip(rows, moving, strict=True))
+
+
+def _inside_strings(data: bytes) -> frozenset[int]:
+    """The rows that begin inside of a string."""
+    found: set[int] = set()
+    nodes = [parse("python", data).tree.root_node]
+    while nodes:
+        node = nodes.pop()
+        if node.type == "string":
+            found.update(range(node.start_point[0] + 1, node.end_point[0] + 1))
+        elif node.start_point[0] < node.end_point[0]:
+            nodes += node.children
+    return frozenset(found)
+
+
+_INSIDE = Reading(partial(_statements, top=False), _shifted)
+_TOP = Reading(partial(_statements, top=True), _shifted)
+
+
 class _File:
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -69,7 +106,9 @@ class _File:
             item, parts = lambda: self._statement(node, top=top), lambda: self._statement_parts(node, start, stop)
             return Unit.of(source.data[start:stop], item, lines, parts)
 
-        return Series("statement", stacked(self._source, statements, begin, end, make))
+        return Series(
+            "statement", stacked(self._source, statements, begin, end, make), reading=_TOP if top else _INSIDE
+        )
 
     def _statement(self, node: Node, *, top: bool) -> Item:
         kind = node.type

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from dagstore.adopt.choice import Preference
 from dagstore.adopt.edits import Edit, applied, edits_onto
 from dagstore.adopt.groups import crowded, groups, prepared, taken_apart
-from dagstore.adopt.units import Unit, Units, firm
+from dagstore.adopt.units import CLOSING, Unit, Units, firm, outside
 from dagstore.ids import NodeId
 from dagstore.model import Decision
 
@@ -95,7 +95,17 @@ class Row:
             self.preference,
         )
         settled = sorted(self._settled(edits), key=lambda one: (one.start, one.end, one.order))
-        return self._placed(settled), tuple(decision for one in settled for decision in one.decisions)
+        told = (one.decisions for one in settled if not self._only_closes(one))
+        return self._placed(settled), tuple(decision for decisions in told for decision in decisions)
+
+    def _only_closes(self, one: Settled) -> bool:
+        """Whether it is about the end of a block, which goes with its beginning."""
+        units = (*self.units[one.start : one.end], *one.new)
+        return (
+            bool(units)
+            and all(unit.startswith(CLOSING) for unit in units)
+            and not any(one.sides for one in one.decisions)
+        )
 
     def _placed(self, settled: Sequence[Settled]) -> list[Placed]:
         out: list[Placed] = []
@@ -109,14 +119,16 @@ class Row:
 
     def _settled(self, edits: Sequence[Edit]) -> Iterator[Settled]:
         busy, cut = crowded(edits), taken_apart(edits)
+        goes = outside([(_place(edit), edit.rank, edit.new) for edit in edits if edit.point])
         depths: dict[tuple[NodeId, int], int] = {}
         for edit in edits:
             if edit.point:
-                depths.setdefault((edit.origin, edit.start), edit.depth)
+                depths.setdefault(_place(edit), edit.depth)
         for group in groups(edits, apart=self.apart):
             # What continues the block above goes before what starts another one.
             order = min(
-                (_order(edit), -depths.get((edit.origin, edit.start), 0), edit.origin, edit.rank) for edit in group
+                (goes(_place(edit), edit.rank), _order(edit), -depths.get(_place(edit), 0), edit.origin, edit.rank)
+                for edit in group
             )
             yield self._settle(group, busy, cut)._replace(order=order)
 
@@ -215,3 +227,7 @@ def _core(edit: Edit) -> Units:
 
 def _order(edit: Edit) -> int:
     return edit.new[0].item.order if edit.new else 0
+
+
+def _place(edit: Edit) -> tuple[NodeId, int]:
+    return edit.origin, edit.start

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from dagstore.adopt.choice import Preference, sides
-from dagstore.adopt.merge import Merger, Resolve, Rows, unresolved
+from dagstore.adopt.merge import Merger, Resolve, unresolved
 from dagstore.adopt.syntax import Text, doubled
 from dagstore.adopt.units import Unit
+from dagstore.adopt.wraps import Rows
 from dagstore.ids import NodeId
 from dagstore.model import Decision
 

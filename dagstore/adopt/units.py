@@ -5,11 +5,14 @@ worked out when somebody asks, since most units of a file are the same in all ve
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 SPACE = "space"
 """The kind of what only people read: comments and white space."""
+MARK = b"\0"
+OPENING, CLOSING = MARK + b"(", MARK + b")"
+"""How units begin that are what stands before and behind a block, where its statements stand in the row around it."""
 
 
 class Slots(NamedTuple):
@@ -19,10 +22,22 @@ class Slots(NamedTuple):
     units: "tuple[Unit, ...]"
 
 
+class Reading(NamedTuple):
+    """How bytes are read as units of a series.
+
+    `units` takes whole rows and the line on which they begin, `shifted` takes rows from one indentation to another.
+    Both give None for what they cannot read.
+    """
+
+    units: "Callable[[bytes, int], Units | None]"
+    shifted: Callable[[bytes, bytes, bytes], bytes | None]
+
+
 class Series(NamedTuple):
     """Any number of units between `opening` and `closing`.
 
-    With `comma`, one stands between any two of them, and with `trailing` also after the last.
+    With `comma`, one stands between any two of them, and with `trailing` also after the last. A series of rows that
+    may be indented has a `reading`.
     """
 
     kind: str
@@ -31,6 +46,7 @@ class Series(NamedTuple):
     closing: bytes = b""
     comma: bool = False
     trailing: bool = False
+    reading: Reading | None = None
 
 
 Parts = Slots | Series | None
@@ -118,6 +134,25 @@ Units = tuple[Unit, ...]
 def firm(units: Units) -> Units:
     """What is not blank."""
     return tuple(unit for unit in units if not unit.blank)
+
+
+def outside(added: Sequence[tuple[Hashable, int, Units]]) -> Callable[[Hashable, int], int]:
+    """Where additions go among those of others at one place, such that these stay out of the blocks around it.
+
+    -1 is before the others, 1 behind them. Additions are given by place and number, and asked about in the same way.
+    """
+    ends = {place: number for place, number, units in added if _closes(units)}
+    begins = {place: number for place, number, units in reversed(added) if units and units[-1].startswith(OPENING)}
+
+    def side(place: Hashable, number: int) -> int:
+        return -1 if number <= ends.get(place, -1) else int(number >= begins.get(place, number + 1))
+
+    return side
+
+
+def _closes(units: Units) -> bool:
+    marks = [unit for unit in units if unit.startswith((OPENING, CLOSING))]
+    return bool(marks) and marks[0].startswith(CLOSING)
 
 
 def entities(units: Iterable[Unit]) -> dict[str, int]:
