@@ -103,7 +103,7 @@ def _clusters(ours: Sequence[Cut], theirs: Sequence[Cut]) -> Iterator[tuple[int,
     """Cuts that overlap in the base, together, with how far the primary's units have moved before them."""
     tagged = [(cut.start, cut.end, side, cut) for side, some in enumerate((ours, theirs)) for cut in some]
     goes = outside([((side, start), cut.at, cut.new) for start, end, side, cut in tagged if start == end])
-    tagged.sort(key=lambda item: (*item[:2], goes((item[2], item[0]), item[3].at), item[2]))
+    tagged.sort(key=lambda item: (*item[:2], goes((item[2], item[0]), item[3].at), item[3].order, item[2]))
     shift = end = 0
     sides: tuple[list[Cut], list[Cut]] = ([], [])
     for start, stop, side, cut in tagged:

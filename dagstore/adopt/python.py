@@ -15,7 +15,8 @@ from dagstore.lines import split_lines
 _ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 _DEPENDENT = re.compile(rb"^(?:global\b|[ \t\f]*#[^\n]*coding[:=])", re.MULTILINE)
 _FUTURE = re.compile(rb"^from\s+__future__\b[^\n]*\n", re.MULTILINE)
-_CLAUSES = frozenset({"elif_clause", "else_clause", "except_clause", "except_group_clause", "finally_clause"})
+_CLAUSES = {"elif_clause": 0, "except_clause": 0, "except_group_clause": 0, "else_clause": 2, "finally_clause": 3}
+"""In which order they have to stand; `except` for all else comes at 1."""
 _LISTS = {
     "argument_list": "argument",
     "parameters": "parameter",
@@ -208,7 +209,8 @@ class _File:
     def _clauses(self, clauses: Sequence[Node], begin: int, end: int) -> Series:
         def make(node: Node, start: int, stop: int) -> Unit:
             head = self._source.data[node.start_byte : node.end_byte].partition(b":")[0].decode("utf-8", "replace")
-            source, item = self._source, Item("clause", head, entity=True)
+            order = _CLAUSES[node.type] + (head.strip() == "except")
+            source, item = self._source, Item("clause", head, entity=True, order=order)
             lead = source.space(start, node.start_byte)
             lines = source.row(start) + 1, source.row(stop - 1) + 1
             return Unit.of(source.data[start:stop], item, lines, lambda: self._clause(node, lead, stop))

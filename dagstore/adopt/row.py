@@ -13,7 +13,7 @@ from typing import NamedTuple
 from dagstore.adopt.choice import Preference
 from dagstore.adopt.edits import Edit, applied, edits_onto
 from dagstore.adopt.groups import crowded, groups, prepared, taken_apart
-from dagstore.adopt.units import CLOSING, Unit, Units, firm, outside
+from dagstore.adopt.units import CLOSING, Unit, Units, firm, order_of, outside
 from dagstore.ids import NodeId
 from dagstore.model import Decision
 
@@ -127,7 +127,13 @@ class Row:
         for group in groups(edits, apart=self.apart):
             # What continues the block above goes before what starts another one.
             order = min(
-                (goes(_place(edit), edit.rank), _order(edit), -depths.get(_place(edit), 0), edit.origin, edit.rank)
+                (
+                    goes(_place(edit), edit.rank),
+                    order_of(edit.new),
+                    -depths.get(_place(edit), 0),
+                    edit.origin,
+                    edit.rank,
+                )
                 for edit in group
             )
             yield self._settle(group, busy, cut)._replace(order=order)
@@ -223,10 +229,6 @@ class Row:
 def _core(edit: Edit) -> Units:
     """What an edit puts there; without blank rows around it, if it is added."""
     return edit.new if edit.old else firm(edit.new) or edit.new
-
-
-def _order(edit: Edit) -> int:
-    return edit.new[0].item.order if edit.new else 0
 
 
 def _place(edit: Edit) -> tuple[NodeId, int]:

@@ -136,6 +136,11 @@ def firm(units: Units) -> Units:
     return tuple(unit for unit in units if not unit.blank)
 
 
+def order_of(units: Units) -> int:
+    """Where units have to stand among others that are added at one place."""
+    return next((unit.item.order for unit in units if not unit.blank), 0)
+
+
 def outside(added: Sequence[tuple[Hashable, int, Units]]) -> Callable[[Hashable, int], int]:
     """Where additions go among those of others at one place, such that these stay out of the blocks around it.
 
