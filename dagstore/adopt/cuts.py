@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from dagstore.adopt.units import SPACE, Unit, Units, firm, order_of, rising, unique
+from dagstore.adopt.units import SPACE, Unit, Units, firm, first_item, rising, unique
 from dagstore.lines import Hunk, hunks
 
 ALIKE = 0.6
@@ -35,7 +35,7 @@ class Cut(NamedTuple):
     @property
     def order(self) -> int:
         """Where it has to stand among others at its point."""
-        return order_of(self.new) if self.start == self.end else 0
+        return first_item(self.new).order if self.start == self.end else 0
 
     @property
     def growth(self) -> int:

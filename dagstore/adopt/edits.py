@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
 from dagstore.adopt.cuts import Cut, cuts
-from dagstore.adopt.units import Unit, Units, entities, outside
+from dagstore.adopt.units import Unit, Units, entities, outside, rivals
 from dagstore.ids import NodeId
 
 
@@ -69,8 +69,9 @@ class Edit:
         if self.change == other.change:
             return False
         if self.point and other.point:
-            rivals = bool(self.name) or (self.against and other.against)
-            return self.start == other.start and self.name == other.name and rivals
+            alone = bool(self.name) or (self.against and other.against)
+            same = self.name == other.name and alone
+            return self.start == other.start and (same or rivals(self.new, other.new))
         return self.overlaps(other)
 
 
@@ -200,7 +201,8 @@ def _counterpart(there: dict[str, int], inserted: dict[int, Units], edit: Edit) 
         if present[offset] == edit.new[0] and present[offset : offset + length] == edit.new:
             start = edit.start - len(present) + offset
             return start, start + length
-    return None
+    rival = next((offset for offset in range(len(present)) if rivals(present[offset : offset + 1], edit.new)), None)
+    return None if rival is None else (edit.start - len(present) + rival, edit.start - len(present) + rival + 1)
 
 
 def _written(written: dict[int, Cut], edit: Edit) -> tuple[int, int] | None:

@@ -1,11 +1,11 @@
 """Which edits of several donors must be decided together, and in what order those at one point stand."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 
 from dagstore.adopt.choice import Preference
 from dagstore.adopt.edits import Edit
-from dagstore.adopt.units import Units
+from dagstore.adopt.units import Units, first_item
 from dagstore.ids import NodeId
 
 
@@ -18,6 +18,7 @@ def groups(edits: Sequence[Edit], *, apart: bool) -> list[list[Edit]]:
     """Edits that cannot be decided apart. With `apart`, those of different origins may not even touch."""
     found: list[list[Edit]] = []
     points: dict[tuple[object, ...], list[Edit]] = {}
+    guards = _guards(edits)
     contested = {edit.start for edit in edits if edit.against and not edit.point}
     end = -1
     for edit in sorted(edits, key=lambda one: (one.start, not one.point, not one.against, one.end)):
@@ -26,7 +27,7 @@ def groups(edits: Sequence[Edit], *, apart: bool) -> list[list[Edit]]:
             found[-1].append(edit)
             end = max(end, edit.end)
         elif edit.point and not apart and not (edit.against and not edit.agreed and edit.start in contested):
-            points.setdefault(_point_key(edit), []).append(edit)
+            points.setdefault(_point_key(edit, guards), []).append(edit)
         else:
             found.append([edit])
             end = edit.end
@@ -95,7 +96,16 @@ def _joins(group: Sequence[Edit], edit: Edit, *, apart: bool) -> bool:
     return edit.against and any(one.against and one.end == edit.start and one.overlaps(edit) for one in group)
 
 
-def _point_key(edit: Edit) -> tuple[object, ...]:
+def _point_key(edit: Edit, guards: Set[tuple[int, str]]) -> tuple[object, ...]:
     if edit.name:
         return edit.start, edit.name
+    guard = first_item(edit.new).guard
+    if (edit.start, guard) in guards:
+        return edit.start, guard, ""
     return (edit.start,) if edit.against else (edit.start, edit.new, edit.nth)
+
+
+def _guards(edits: Sequence[Edit]) -> frozenset[tuple[int, str]]:
+    """The points and conditions of which somebody leaves there."""
+    added = ((edit.start, first_item(edit.new)) for edit in edits if edit.point and not edit.name)
+    return frozenset((start, item.guard) for start, item in added if item.leaves)

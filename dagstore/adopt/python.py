@@ -28,6 +28,7 @@ _LISTS = {
 _LONG = (b'"""', b"'''", b"\\\n", b"\\\r\n")
 """What strings of several rows have in them."""
 _VALUES = frozenset({"keyword_argument", "pair", "default_parameter", "typed_default_parameter"})
+_LEAVING = frozenset({"return_statement", "raise_statement", "continue_statement", "break_statement"})
 _PREFIXED = frozenset({"await", "not_operator", "unary_operator", "list_splat", "dictionary_splat", "return_statement"})
 
 
@@ -120,16 +121,22 @@ class _File:
             return Item(kind.partition("_")[0], self._field(node, "name"), entity=True)
         if kind == "import_from_statement":
             return Item("import", f"from {self._field(node, 'module_name')} import", entity=True)
-        if kind == "future_import_statement":
-            return Item("import", "from __future__ import", entity=True)
-        if kind == "import_statement":
-            return Item("import", self._source.text(node), entity=True)
+        if kind in ("import_statement", "future_import_statement"):
+            future = kind == "future_import_statement"
+            return Item("import", "from __future__ import" if future else self._source.text(node), entity=True)
+        if kind == "if_statement":
+            return self._guard(node)
         inner = node.children[0] if kind == "expression_statement" and node.child_count == 1 else None
         if inner is not None and inner.type == "assignment":
             left = inner.child_by_field_name("left")
             plain = left is not None and left.type == "identifier"
             return Item("assignment", self._source.text(left) if plain else "", entity=top and plain)
         return Item(inner.type if inner is not None else kind)
+
+    def _guard(self, node: Node) -> Item:
+        body = [child for child in node.child_by_field_name("consequence").named_children if child.type != "comment"]
+        leaves = bool(body) and body[-1].type in _LEAVING
+        return Item(node.type, guard=self._field(node, "condition"), leaves=leaves)
 
     def _field(self, node: Node, field: str) -> str:
         found = node.child_by_field_name(field)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from dagstore.adopt.choice import Preference
 from dagstore.adopt.edits import Edit, applied, edits_onto
 from dagstore.adopt.groups import crowded, groups, prepared, taken_apart
-from dagstore.adopt.units import CLOSING, Unit, Units, firm, order_of, outside
+from dagstore.adopt.units import CLOSING, Unit, Units, firm, first_item, outside
 from dagstore.ids import NodeId
 from dagstore.model import Decision
 
@@ -129,7 +129,7 @@ class Row:
             order = min(
                 (
                     goes(_place(edit), edit.rank),
-                    order_of(edit.new),
+                    first_item(edit.new).order,
                     -depths.get(_place(edit), 0),
                     edit.origin,
                     edit.rank,

@@ -56,13 +56,15 @@ class Item(NamedTuple):
     """What a unit is: its kind in its language, and what it is called among its siblings.
 
     An entity is found by its name wherever it stands among them. `order` is where it has to stand among others that
-    are added at one place.
+    are added at one place. `guard` is a condition that it asks; if it `leaves` then, nothing behind it is reached.
     """
 
     kind: str = ""
     name: str = ""
     entity: bool = False
     order: int = 0
+    guard: str = ""
+    leaves: bool = False
 
 
 PLAIN = Item()
@@ -136,9 +138,15 @@ def firm(units: Units) -> Units:
     return tuple(unit for unit in units if not unit.blank)
 
 
-def order_of(units: Units) -> int:
-    """Where units have to stand among others that are added at one place."""
-    return next((unit.item.order for unit in units if not unit.blank), 0)
+def first_item(units: Units) -> Item:
+    """What the first of them that is not blank is."""
+    return next((unit.item for unit in units if not unit.blank), PLAIN)
+
+
+def rivals(one: Units, other: Units) -> bool:
+    """Whether both begin with one condition, and what to do then is not the same and cannot be done both."""
+    first, second = first_item(one), first_item(other)
+    return first.guard == second.guard != "" and (first.leaves or second.leaves) and one != other
 
 
 def outside(added: Sequence[tuple[Hashable, int, Units]]) -> Callable[[Hashable, int], int]:
