@@ -654,3 +654,20 @@ def parses(data: bytes) -> bool:
     except SyntaxError:
         return False
     return True
+
+
+# Blank rows
+
+
+def test_blank_rows_are_not_told_beside_something_else(world: World) -> None:
+    base = lines("A = 1", "B = 2", "C = 3")
+    text, decisions = world.one_file(base, lines("A = 1", "", "B = 2", "C = 4"), lines("A = 0", "B = 2", "C = 3"))
+    assert text == lines("A = 0", "", "B = 2", "C = 4")
+    assert told(decisions) == [("A", "one-side", (B,), False), ("C", "one-side", (A,), False)]
+
+
+def test_who_changed_blank_rows_alone_is_told_once(world: World) -> None:
+    base = lines("A = 1", "B = 2", "C = 3")
+    text, decisions = world.one_file(base, lines("A = 1", "", "B = 2", "", "C = 3"), lines("A = 0", "B = 2", "C = 3"))
+    assert text == lines("A = 0", "", "B = 2", "", "C = 3")
+    assert told(decisions) == [("A", "one-side", (B,), False), ("L2-1", "one-side", (A,), False)]

@@ -3,7 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from dagstore.ids import NodeId
-from dagstore.model import Side
+from dagstore.model import Decision, Side
+
+FAINT = "blank "
+"""How the engine of a decision about blank rows alone begins, until it is known whether the decision is needed."""
 
 
 class Preference:
@@ -31,3 +34,17 @@ def sides(wishes: Mapping[NodeId, bytes]) -> tuple[Side, ...]:
     for node in sorted(wishes):
         origins.setdefault(wishes[node], []).append(node)
     return tuple(Side(tuple(nodes), text) for text, nodes in origins.items())
+
+
+def needed(decisions: Iterable[Decision]) -> tuple[Decision, ...]:
+    """The decisions about one file, without those about blank rows alone of parents that others tell of."""
+    given = list(decisions)
+    heard = {origin for one in given if not one.engine.startswith(FAINT) for origin in one.origins}
+    out = []
+    for one in given:
+        if one.engine.startswith(FAINT):
+            if heard.issuperset(one.origins):
+                continue
+            heard.update(one.origins)
+        out.append(one._replace(engine=one.engine.removeprefix(FAINT)))
+    return tuple(out)

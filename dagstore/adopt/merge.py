@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dagstore.adopt.choice import Preference, sides
+from dagstore.adopt.choice import FAINT, Preference, sides
 from dagstore.adopt.frames import framed, joined
 from dagstore.adopt.moves import above, moved, placed_like, reordered
 from dagstore.adopt.regions import called, rung_of
@@ -63,11 +63,13 @@ class Merger:
         others = [wish for wish in wishes if wish.new != ours]
         if not others:
             origins = {self.primary, *(wish.origin for wish in wishes)}
-            return Inside(ours, (self._decided(region, "identical", origins),) if wishes else ())
+            engine = "identical" if ours.strip() else FAINT + "identical"
+            return Inside(ours, (self._decided(region, engine, origins),) if wishes else ())
         contested = any(wish.base != ours for wish in others)
         if not contested and len({wish.new for wish in others}) == 1:
             origins = {wish.origin for wish in others}
-            engine = "identical" if len(origins) > 1 else rung or "one-side"
+            faint = "" if ours.strip() or others[0].new.strip() else FAINT
+            engine = faint + ("identical" if len(origins) > 1 else rung or "one-side")
             return Inside(others[0].new, (self._decided(region, engine, origins),))
         return (
             self._by_parts(region, ours, others, rung, depth)

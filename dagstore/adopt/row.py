@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dagstore.adopt.choice import Preference
+from dagstore.adopt.choice import FAINT, Preference
 from dagstore.adopt.edits import Edit, applied, edits_onto
 from dagstore.adopt.groups import crowded, groups, prepared, taken_apart
 from dagstore.adopt.units import CLOSING, Unit, Units, firm, first_item, outside
@@ -147,8 +147,10 @@ class Row:
         region = self.judge.region(start, end, group)
         if len(set(wishes.values())) > 1:
             return self._contested(start, end, region, by_origin, wishes)
-        decision = self.judge.decided(region, self._engine(group, by_origin, busy, cut), set(by_origin))
-        return Settled(start, end, (), self._made(start, end, group), (decision,))
+        made = self._made(start, end, group)
+        faint = FAINT if _blank((*self.units[start:end], *made)) else ""
+        decision = self.judge.decided(region, faint + self._engine(group, by_origin, busy, cut), set(by_origin))
+        return Settled(start, end, (), made, (decision,))
 
     def _engine(self, group: Sequence[Edit], origins: Collection[NodeId], busy: set[int], cut: set[Edit]) -> str:
         """How it came that all want the same."""
@@ -229,6 +231,10 @@ class Row:
 def _core(edit: Edit) -> Units:
     """What an edit puts there; without blank rows around it, if it is added."""
     return edit.new if edit.old else firm(edit.new) or edit.new
+
+
+def _blank(units: Units) -> bool:
+    return bool(units) and not any(unit.strip() for unit in units)
 
 
 def _place(edit: Edit) -> tuple[NodeId, int]:

@@ -8,7 +8,7 @@ first.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from dagstore.adopt.choice import Preference, sides
+from dagstore.adopt.choice import Preference, needed, sides
 from dagstore.adopt.merge import Merger, Resolve, unresolved
 from dagstore.adopt.syntax import Text, doubled
 from dagstore.adopt.units import Unit
@@ -83,7 +83,7 @@ class Bench:
         units = [unit for unit, _ in placed]
         data = b"".join((ours.opening, *units, ours.closing))
         ended, ending = self._ending(given, decisions)
-        return Merged(data if ended or not data else data[:-1], (*decisions, *ending)), units
+        return Merged(data if ended or not data else data[:-1], needed((*decisions, *ending))), units
 
     def _ending(
         self, given: Sequence[Contribution], decisions: Sequence[Decision]
