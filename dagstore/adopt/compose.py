@@ -213,10 +213,10 @@ class _Work:
         if not all(is_text(self._content(blob)) for blob in blobs):
             return self._whole_content(here, changes)
         syntax, text = syntax_of(here.path), self.shelf.text
-        first = text(changes[0][1], syntax)
-        bench = Bench(here.path, self.primary, text(here.blob, syntax, first), self.preference, self.resolve)
+        mine = text(here.blob, syntax)
+        bench = Bench(here.path, self.primary, mine, self.preference, self.resolve)
         contributions = [
-            Contribution(origin, text(base, syntax, first), text(want, syntax, first)) for origin, base, want in changes
+            Contribution(origin, text(base, syntax, mine), text(want, syntax, mine)) for origin, base, want in changes
         ]
         merged = bench.merge(contributions, checked=self.checked)
         return self._write(merged.data, blobs), merged.decisions

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 from dagstore.adopt.units import SPACE, Unit, Units, firm, first_item, rising, unique
@@ -11,6 +10,8 @@ from dagstore.lines import Hunk, hunks
 
 ALIKE = 0.6
 """From which share of common words on, two units are versions of each other."""
+COMPARED = 32
+"""Pairs of rows whose differences are remembered."""
 MANY = 400
 """Pairs of units that are compared word by word at most."""
 LINES = frozenset({"", "line", "word"})
@@ -42,12 +43,24 @@ class Cut(NamedTuple):
         return len(self.new) - (self.end - self.start)
 
 
-@lru_cache(maxsize=32)
+_compared: dict[tuple[int, int], tuple[Units, Units, tuple[Hunk, ...]]] = {}
+"""What the last rows differ in, by which two they were."""
+
+
 def differences(old: Units, new: Units) -> tuple[Hunk, ...]:
-    """The hunks between two rows; the same two are compared for what moved and for what changed.
+    """The hunks between two rows; the same two are compared for what moved, what was wrapped and what changed.
 
     Blank rows are compared only between units that are: by themselves they say nothing of what is the same.
     """
+    known = _compared.get((id(old), id(new)))
+    if known is None:
+        if len(_compared) >= COMPARED:
+            _compared.clear()
+        known = _compared[id(old), id(new)] = old, new, _differences(old, new)
+    return known[2]
+
+
+def _differences(old: Units, new: Units) -> tuple[Hunk, ...]:
     there, then = _firm(old), _firm(new)
     if len(there) == len(old) and len(then) == len(new):
         return tuple(hunks(old, new))

@@ -14,6 +14,7 @@ from dagstore.lines import split_lines
 
 _ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 _DEPENDENT = re.compile(rb"^(?:global\b|[ \t\f]*#[^\n]*coding[:=])", re.MULTILINE)
+_DEPENDING = (b"global", b"coding")
 _FUTURE = re.compile(rb"^from\s+__future__\b[^\n]*\n", re.MULTILINE)
 _CLAUSES = {"elif_clause": 0, "except_clause": 0, "except_group_clause": 0, "else_clause": 2, "finally_clause": 3}
 """In which order they have to stand; `except` for all else comes at 1."""
@@ -49,8 +50,9 @@ def sound(data: bytes, fresh: Sequence[bytes]) -> bool:
     Statements are accepted one by one, but for the few that are judged by what stands before them, and each together
     with all up to the last import from `__future__`, which bears on those that follow.
     """
-    head = b"".join(data[: one.end()] for one in list(_FUTURE.finditer(data))[-1:])
-    if _DEPENDENT.search(data) or (head and not valid(head)):
+    head = data[: max((one.end() for one in _FUTURE.finditer(data)), default=0)] if b"__future__" in data else b""
+    depends = any(word in data for word in _DEPENDING) and _DEPENDENT.search(data)
+    if depends or (head and not valid(head)):
         return valid(data)
     return all(valid(head + statement) for statement in fresh)
 

@@ -13,7 +13,7 @@ class Shelf:
 
     read: Callable[[BlobId], bytes]
     contents: dict[BlobId, bytes] = field(default_factory=dict)
-    texts: dict[tuple[BlobId, Syntax], Text] = field(default_factory=dict)
+    texts: dict[tuple[BlobId, Syntax, Text | None], Text] = field(default_factory=dict)
 
     def content(self, blob: BlobId) -> bytes:
         if blob not in self.contents:
@@ -22,7 +22,8 @@ class Shelf:
 
     def text(self, blob: BlobId, syntax: Syntax, like: Text | None = None) -> Text:
         """The text of a blob; sooner parsed if one that is `like` it is at hand."""
-        key = (blob, syntax)
-        if key not in self.texts:
-            self.texts[key] = Text(self.content(blob), syntax, like)
-        return self.texts[key]
+        # A version that is like another one will not do as the primary's.
+        for key in (blob, syntax, None), (blob, syntax, like):
+            if key in self.texts:
+                return self.texts[key]
+        return self.texts.setdefault(key, Text(self.content(blob), syntax, like))

@@ -8,6 +8,7 @@ from functools import cached_property
 from dagstore.adopt import data, python
 from dagstore.adopt.source import Parsed, parse
 from dagstore.adopt.units import Item, Series, Unit
+from dagstore.adopt.versions import reread
 from dagstore.lines import split_lines
 
 LINE = Item("line")
@@ -59,7 +60,7 @@ def syntax_of(path: str) -> Syntax:
 
 
 class Text:
-    """One version of a text file, which may be `like` another one.
+    """One version of a text file, which may be `like` another one; then the lines of its units are not to be asked for.
 
     It is read as if its last line ended as well; `ended` says whether it does.
     """
@@ -76,8 +77,10 @@ class Text:
         """What it is made of by its syntax, where that can be told."""
         if not self.syntax.language:
             return self.lines
-        odd = len(self.data) > LIMIT or self.data.count(b"\r") != self.data.count(b"\r\n")
-        return None if odd else self.syntax.read(self.parsed)
+        if len(self.data) > LIMIT or self.data.count(b"\r") != self.data.count(b"\r\n"):
+            return None
+        near = self._like.series if self._like else None
+        return (reread(self.full, near) if near else None) or self.syntax.read(self.parsed)
 
     @cached_property
     def parsed(self) -> Parsed:
@@ -105,5 +108,6 @@ class Text:
 
 def doubled(units: Iterable[Unit]) -> frozenset[str]:
     """Names of entities that are there more than once; to import something twice does no harm."""
-    counts = Counter(unit.entity for unit in units if unit.kind != "import")
+    items = (unit.item for unit in units if not unit.blank)
+    counts = Counter(item.name for item in items if item.entity and item.kind != "import")
     return frozenset(name for name, count in counts.items() if name and count > 1)

@@ -61,7 +61,8 @@ class Bench:
         versions = [self.primary, *(one.text for one in given)]
         if any(merged.data == text.data for text in versions):
             return merged
-        if doubled(units).difference(*(text.doubled for text in versions)):
+        twice = doubled(units)
+        if twice and twice.difference(*(text.doubled for text in versions)):
             return None
         fresh = [unit for unit in units if not any(unit in text.known for text in versions)]
         sound = self.primary.syntax.sound(merged.data, fresh)
