@@ -15,12 +15,13 @@ from dagstore.adopt.cuts import ALIKE, WORD, differences
 from dagstore.adopt.row import Placed
 from dagstore.adopt.units import CLOSING, MARK, OPENING, Item, Reading, Series, Unit, Units, firm, unique
 from dagstore.ids import NodeId
-from dagstore.lines import hunks
 
 _SUBSTANCE = re.compile(rb"\w\W+\w")
 """What is said in more than one word."""
 DEEP = 8
 """Blocks within blocks that are looked into."""
+MOST = 64
+"""Wraps in one row; where there are more, everything was rewritten."""
 Rows = tuple[NodeId, Series, Series]
 Key = tuple[bytes, bytes]
 """What stands before and behind a block in its unit."""
@@ -95,13 +96,16 @@ def _keys(sides: Sequence[Side], ours: Units) -> set[Key]:
     sides = [side for side in (*sides, *((base, ours) for base in bases)) if side[0] != side[1]]
     if len(sides) < 2:
         return set()
-    found = [
+    found = [(number, *wrapped) for number, side in enumerate(sides) for wrapped in _wraps(*side)]
+    if not 0 < len(found) <= MOST:
+        return set()
+    solid = [(firm(old), firm(new)) for old, new in sides]
+    edited = [
         (number, wrap)
-        for number, side in enumerate(sides)
-        for wrap, whole, gone in _wraps(*side)
-        if _edited([other for at, other in enumerate(sides) if at != number], whole, gone)
+        for number, wrap, whole, gone in found
+        if _edited([side for at, side in enumerate(solid) if at != number], whole, gone)
     ]
-    return {wrap.key for at, wrap in found if not any(wrap.rivals(other) for number, other in found if number != at)}
+    return {wrap.key for at, wrap in edited if not any(wrap.rivals(other) for number, other in edited if number != at)}
 
 
 def _wraps(old: Units, new: Units) -> Iterator[tuple[_Wrap, Units, Units]]:
@@ -124,12 +128,12 @@ def _edited(others: Iterable[Side], whole: Units, gone: Units) -> bool:
 
 def _left(side: Side, whole: Units, gone: Units) -> Units | None:
     """What a side made of units that stand together in its old row; None if they are still there, or as those."""
-    old, new = (firm(row) for row in side)
+    old, new = side
     at = _place(old, whole)
     if at is None or _place(new, whole) is not None or _place(new, gone) is not None:
         return None
     left: list[Unit] = list(whole)
-    for hunk in reversed(hunks(old, new)):
+    for hunk in reversed(differences(old, new)):
         if hunk.start < at + len(whole) and at < hunk.end:
             left[max(0, hunk.start - at) : hunk.end - at] = hunk.new_lines  # type: ignore[assignment]
     return tuple(left)
@@ -146,7 +150,9 @@ def _words(units: Iterable[bytes]) -> Counter[bytes]:
 
 def _around(plain: Units, wrapped: Units) -> Iterator[_Wrap]:
     """The wraps between statements of one hunk: each at one place in one block, and in all most of them."""
-    likely = [unit for unit in wrapped if _may_hold(unit, plain)]
+    names = {unit.entity for unit in plain} - {""}
+    heads = {unit.strip().partition(b"\n")[0] for unit in plain}
+    likely = [unit for unit in wrapped if unit.entity not in names and _mentions(unit, heads)]
     if not likely:
         return
     numbers = unique((_said(unit), number) for number, unit in enumerate(plain))  # type: ignore[misc]
@@ -161,11 +167,9 @@ def _around(plain: Units, wrapped: Units) -> Iterator[_Wrap]:
             yield _Wrap(block.key, plain[some[0] : some[-1] + 1], unit)
 
 
-def _may_hold(unit: Unit, plain: Units) -> bool:
-    """Whether statements may be inside of a unit that is none of them in another version."""
-    if unit.count(b"\n") < 2 or (unit.entity and any(one.entity == unit.entity for one in plain)):
-        return False
-    return any(unit.find(one.strip().partition(b"\n")[0], 1) > 0 for one in plain)
+def _mentions(unit: Unit, heads: Set[bytes]) -> bool:
+    """Whether one of the rows inside of a unit is the first one of a statement."""
+    return any(row.strip() in heads for row in unit.strip().split(b"\n")[1:])
 
 
 def _held(block: _Block, numbers: dict[bytes, int]) -> list[int]:
