@@ -48,8 +48,10 @@ class _Wrap(NamedTuple):
 
     def rivals(self, other: "_Wrap") -> bool:
         """Whether nobody can say which of the two is the outer one, or whether both were meant."""
-        if self.key == other.key:
+        if set(self.plain).isdisjoint(other.plain):
             return False
+        if self.key == other.key:
+            return self.plain != other.plain
         head, others = _words((self.key[0],)), _words((other.key[0],))
         return self.plain == other.plain or 2 * (head & others).total() >= ALIKE * (head.total() + others.total())
 
@@ -100,12 +102,12 @@ def _keys(sides: Sequence[Side], ours: Units) -> set[Key]:
     if not 0 < len(found) <= MOST:
         return set()
     solid = [(firm(old), firm(new)) for old, new in sides]
-    edited = [
-        (number, wrap)
+    return {
+        wrap.key
         for number, wrap, whole, gone in found
         if _edited([side for at, side in enumerate(solid) if at != number], whole, gone)
-    ]
-    return {wrap.key for at, wrap in edited if not any(wrap.rivals(other) for number, other in edited if number != at)}
+        and not any(wrap.rivals(other) for at, other, *_ in found if at != number)
+    }
 
 
 def _wraps(old: Units, new: Units) -> Iterator[tuple[_Wrap, Units, Units]]:
