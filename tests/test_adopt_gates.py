@@ -144,6 +144,16 @@ def test_a_line_that_was_put_in_or_taken_out_and_is_not_so() -> None:
     assert {one.origins for one in lost} == {(A,)}
 
 
+def test_a_line_that_one_indents_and_another_edits_is_not_lost() -> None:
+    base = {"f.txt": b"two ripe pears\n\none apple\n"}
+    deeper = {"f.txt": b"list:\n\n  two ripe pears\n\n  one apple\n"}
+    edited = {"f.txt": b"two unripe pears\n\none apple\n"}
+    both = {"f.txt": b"list:\n\n  two unripe pears\n\n  one apple\n"}
+    assert found(base, deeper, edited, result=both) == []
+    gone = {"f.txt": b"list:\n\n  one apple\n"}
+    assert {one.text for one in found(base, deeper, edited, result=gone)} == {"two unripe pears"}
+
+
 @pytest.mark.parametrize(
     ("base", "donor"),
     [

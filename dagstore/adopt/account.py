@@ -36,7 +36,7 @@ class Account:
                     self._has(line, old, grown)
                     or self._holds(_words(line) - _words(b"".join(old)), grown)
                     or self._has_elsewhere(line, before, grown)
-                    or _taken_out(line, before, others)
+                    or _changed(line, before, others)
                 ):
                     yield line
 
@@ -84,11 +84,18 @@ class Account:
         return _words(b" ".join(self.recorded))
 
 
+def _changed(line: bytes, before: Sequence[bytes], others: Sequence[bytes]) -> bool:
+    """Whether the line was there, indented in any way, and somebody else has changed it or taken it out."""
+    text = line.strip()
+    was = any(one.strip() == text for one in before)
+    return was and not all(text in _stripped(other) for other in others)
+
+
+@lru_cache(maxsize=64)
+def _stripped(text: bytes) -> frozenset[bytes]:
+    return frozenset(line.strip() for line in text.split(b"\n"))
+
+
 @lru_cache(maxsize=4096)
 def _words(text: bytes) -> Counter[bytes]:
     return Counter(_WORD.findall(text))
-
-
-def _taken_out(line: bytes, before: Sequence[bytes], others: Sequence[bytes]) -> bool:
-    """Whether a line was merely moved, and somebody else took it out."""
-    return line in before and any(line not in split_lines(other) for other in others)
