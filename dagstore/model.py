@@ -219,7 +219,9 @@ class Side(NamedTuple):
 class Decision(NamedTuple):
     """How one region of an adoption was decided.
 
-    `region` is `*` (the whole file), the name of a syntactic unit or `L<first>-<last>` (lines of the primary's file).
+    `path` is where the file is in the result, or was. `region` is `*` (the whole file), `name of <path>` (what the file
+    is called that the primary has there), the name of a syntactic unit or `L<first>-<last>` (lines of the primary's
+    file).
     `engine` is the rung of the ladder that decided, `already` where a donor had nothing to bring, or `open` where
     nobody has decided a contradiction yet. `origins` are the nodes whose wish was taken; `sides` holds every wish,
     including those not taken, and is empty unless the region was contested.

@@ -1,51 +1,39 @@
 """Composition: what any number of donors changed, applied to the primary's tree at once.
 
-Path by path. Where all versions are regular files, mode and content are separate wishes and text goes through the
-line engine; everything else is taken as a whole. Contradictions are decided by preference and recorded, so the
-outcome is always a tree. It depends on the donors as a set, never on the order in which they are given.
+File by file, whatever parents call it. Where all versions are regular files, name, mode and content are separate
+wishes and text goes through the line engine; everything else is taken as a whole. Contradictions are decided by
+preference and recorded, so the outcome is always a tree. It depends on the donors as a set, never on the order in which
+they are given.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dagstore.adopt.choice import Preference, sides
 from dagstore.adopt.merge import Resolve, unresolved
-from dagstore.adopt.places import collisions
+from dagstore.adopt.naming import Naming
+from dagstore.adopt.renames import REGULAR
 from dagstore.adopt.shelf import Shelf
 from dagstore.adopt.syntax import syntax_of
 from dagstore.adopt.text import Bench, Contribution
+from dagstore.adopt.wishes import Donor, File, Wish, Wishes, wishes_of
 from dagstore.errors import BadInput
 from dagstore.ids import BlobId, NodeId
 from dagstore.lines import is_text
-from dagstore.model import Decision, Entry, Mode, Tree, changes
-from dagstore.paths import check_distinct
-
-REGULAR = frozenset({Mode.FILE, Mode.EXECUTABLE})
-
-
-@dataclass(frozen=True, slots=True)
-class Donor:
-    """A node that contributes what `tree` has and `base` has not."""
-
-    id: NodeId
-    base: Tree
-    tree: Tree
+from dagstore.model import Decision, Entry, Mode, Tree
 
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """The composed tree, the contents in it that no given tree holds, and every decision, by path and position."""
+    """The composed tree, the contents in it that no given tree holds, and every decision, by path and position.
+
+    `moved` says of files that are not at their path where they are now: nowhere, if it is None.
+    """
 
     tree: Tree
     blobs: Mapping[BlobId, bytes]
     decisions: tuple[Decision, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    origin: NodeId
-    base: Entry | None
-    want: Entry | None
+    moved: Mapping[File, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,57 +87,50 @@ class _Work:
     made: dict[BlobId, bytes] = field(default_factory=dict)
 
     def composed(self, tree: Tree, donors: Sequence[Donor]) -> Composition:
-        wishes, decisions = self._wishes(donors)
-        entries = dict(self.here)
-        for path in sorted(wishes):
-            outcome = self._path(path, wishes[path])
-            decisions += outcome.decisions
-            if outcome.entry is None:
-                entries.pop(path, None)
-            else:
-                entries[path] = outcome.entry
-        if entries.keys() != self.here.keys():
-            decisions += self._make_room(entries, wishes)
-        # A stable sort: within a path, decisions stay in file order.
-        decisions.sort(key=lambda one: one.path)
+        wishes = wishes_of(donors, tree, self._content)
+        naming = Naming(self.primary, self.here, wishes, self.preference, self._content)
+        files = naming.apart()
+        outcomes = {file: self._file(file, files[file]) for file in sorted(files)}
+        named = [naming.named(file, one.entry, files[file]) for file, one in outcomes.items() if one.entry]
+        rest = {path: entry for path, entry in self.here.items() if File(path) not in files}
+        entries, paths, gave_way = naming.arranged(named, rest)
+        decisions = list(self._known(donors, wishes, paths))
+        for file, outcome in outcomes.items():
+            path = paths.get(file, file.path)
+            if outcome.entry and file in paths:
+                decisions += naming.decided(outcome.entry._replace(path=path), file, files[file])
+            decisions += [one._replace(path=path) for one in outcome.decisions]
         result = _tree(tree, entries)
         used = {entry.blob for entry in result}
         blobs = {blob: self.made[blob] for blob in sorted(self.made) if blob in used}
-        return Composition(result, blobs, tuple(decisions))
+        whereabouts = {**dict.fromkeys(outcomes), **paths}
+        moved = {file: path for file, path in whereabouts.items() if path != file.path}
+        # A stable sort: within a path, decisions stay in file order.
+        decisions = sorted([*decisions, *gave_way], key=lambda one: one.path)
+        return Composition(result, blobs, tuple(decisions), moved)
 
-    def _wishes(self, donors: Sequence[Donor]) -> tuple[dict[str, list[_Wish]], list[Decision]]:
-        """What is still to be decided, by path; what the primary has already is decided here."""
-        wishes: dict[str, list[_Wish]] = {}
-        decisions: list[Decision] = []
-        for donor in donors:
-            changed = changes(donor.base, donor.tree)
-            still_open = [change for change in changed if change.new != self.here.get(change.path)]
-            for change in still_open:
-                wishes.setdefault(change.path, []).append(_Wish(donor.id, change.old, change.new))
-            paths, open_paths = ([change.path for change in some] for some in (changed, still_open))
-            decisions += self._fulfilled(donor.id, paths, open_paths)
-        return wishes, decisions
+    def _known(self, donors: Iterable[Donor], wishes: Wishes, paths: Mapping[File, str]) -> Iterator[Decision]:
+        """What the primary has already is not to be decided."""
+        agreed = [wish for some in wishes.agreed.values() for wish in some]
+        busy = {wish.origin for some in wishes.left.values() for wish in some}
+        idle = {donor.id for donor in donors}.difference(busy, (wish.origin for wish in agreed))
+        yield from (Decision("", "*", "already", (id,)) for id in sorted(idle))
+        for wish in agreed:
+            both = tuple(sorted({self.primary, wish.origin}))
+            engine, origins = ("identical", both) if wish.origin in busy else ("already", (wish.origin,))
+            yield Decision(paths.get(wish.file, wish.file.path), "*", engine, origins)
 
-    def _fulfilled(self, donor: NodeId, changed: Sequence[str], open_paths: Sequence[str]) -> list[Decision]:
-        if not changed:
-            return [Decision("", "*", "already", (donor,))]
-        if not open_paths:
-            return [Decision(path, "*", "already", (donor,)) for path in changed]
-        both = tuple(sorted({self.primary, donor}))
-        rest = set(changed).difference(open_paths)
-        return [Decision(path, "*", "identical", both) for path in sorted(rest)]
-
-    def _path(self, path: str, wishes: Sequence[_Wish]) -> _Outcome:
-        here = self.here.get(path)
+    def _file(self, file: File, wishes: Sequence[Wish]) -> _Outcome:
+        here = None if file.fresh else self.here.get(file.path)
         edits = [wish for wish in wishes if _all_regular(wish.base, wish.want, here)]
         others = [wish for wish in wishes if wish not in edits]
         if here is None or not edits:
-            return self._replaced(path, here, others)
+            return self._replaced(file.path, here, others)
         if not others:
             return self._edited(here, edits)
         return self._edited_or_replaced(here, edits, others)
 
-    def _replaced(self, path: str, here: Entry | None, wishes: Sequence[_Wish]) -> _Outcome:
+    def _replaced(self, path: str, here: Entry | None, wishes: Sequence[Wish]) -> _Outcome:
         """The path as a whole: added, deleted, a link, or without a common base."""
         wants = {wish.origin: wish.want for wish in wishes}
         if any(wish.base != here for wish in wishes):
@@ -164,7 +145,7 @@ class _Work:
         texts = {node: self._content(want.blob) if want else b"" for node, want in wants.items()}
         return Decision(path, "*", "preference", origins, sides(texts), contradiction=True)
 
-    def _edited_or_replaced(self, here: Entry, edits: Sequence[_Wish], others: Sequence[_Wish]) -> _Outcome:
+    def _edited_or_replaced(self, here: Entry, edits: Sequence[Wish], others: Sequence[Wish]) -> _Outcome:
         """Some edit what others delete or replace: the side of the best parent is heard."""
         keepers = {wish.origin for wish in edits}
         if any(wish.base != here for wish in others):
@@ -182,12 +163,12 @@ class _Work:
         contest = Decision(here.path, "*", "preference", tuple(sorted(origins)), sides(texts), contradiction=True)
         return _Outcome(entry, (contest, *decisions))
 
-    def _edited(self, here: Entry, edits: Sequence[_Wish]) -> _Outcome:
+    def _edited(self, here: Entry, edits: Sequence[Wish]) -> _Outcome:
         mode, mode_decisions = self._mode(here, edits)
         blob, content_decisions = self._new_content(here, edits)
         return _Outcome(Entry(here.path, mode, blob), (*mode_decisions, *content_decisions))
 
-    def _mode(self, here: Entry, edits: Sequence[_Wish]) -> tuple[Mode, tuple[Decision, ...]]:
+    def _mode(self, here: Entry, edits: Sequence[Wish]) -> tuple[Mode, tuple[Decision, ...]]:
         wants = {w.origin: w.want.mode for w in edits if w.base and w.want and w.base.mode != w.want.mode}
         if not wants:
             return here.mode, ()
@@ -201,7 +182,7 @@ class _Work:
         texts = {node: mode.name.lower().encode() for node, mode in wants.items()}
         return best, (Decision(here.path, "*", "preference", origins, sides(texts), contradiction=True),)
 
-    def _new_content(self, here: Entry, edits: Sequence[_Wish]) -> tuple[BlobId, tuple[Decision, ...]]:
+    def _new_content(self, here: Entry, edits: Sequence[Wish]) -> tuple[BlobId, tuple[Decision, ...]]:
         changes = [
             (wish.origin, wish.base.blob, wish.want.blob)
             for wish in edits
@@ -239,27 +220,6 @@ class _Work:
     def _content(self, blob: BlobId) -> bytes:
         made = self.made.get(blob)
         return self.shelf.content(blob) if made is None else made
-
-    def _make_room(self, entries: dict[str, Entry], wishes: Mapping[str, Sequence[_Wish]]) -> list[Decision]:
-        """Drops from `entries` what cannot live beside a path that a better parent wants."""
-        try:
-            check_distinct(entries)
-        except BadInput:
-            owners = {path: self._owners(path, wishes.get(path, ())) for path in entries}
-            ranks = {path: self.preference.rank(self.preference.best(owners[path])) for path in entries}
-            losers = collisions(sorted(entries, key=lambda path: (ranks[path], path)))
-            return [self._displaced(entries.pop(path), entries[losers[path]], owners) for path in sorted(losers)]
-        return []
-
-    def _owners(self, path: str, wishes: Sequence[_Wish]) -> set[NodeId]:
-        owners = {wish.origin for wish in wishes if wish.want}
-        return owners | {self.primary} if path in self.here or not owners else owners
-
-    def _displaced(self, loser: Entry, winner: Entry, owners: Mapping[str, set[NodeId]]) -> Decision:
-        wishes = dict.fromkeys(owners[loser.path], self._content(loser.blob))
-        wishes |= dict.fromkeys(owners[winner.path], self._content(winner.blob))
-        origins = tuple(sorted(owners[winner.path]))
-        return Decision(loser.path, "*", "preference", origins, sides(wishes), contradiction=True)
 
 
 def _tree(tree: Tree, entries: Mapping[str, Entry]) -> Tree:

@@ -12,17 +12,21 @@ Of names only those are told that were not amiss in any parent.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from dagstore.adopt.account import Account
-from dagstore.adopt.compose import REGULAR, Composition, Donor
+from dagstore.adopt.compose import Composition
+from dagstore.adopt.renames import REGULAR
 from dagstore.adopt.syntax import PYTHON, Text, syntax_of
 from dagstore.adopt.uses import Side, uses
+from dagstore.adopt.wishes import Donor, Wish, brought
 from dagstore.ids import BlobId, NodeId
 from dagstore.lines import is_text, split_lines
-from dagstore.model import Change, Entry, GateFinding, Tree, changes
+from dagstore.model import Entry, GateFinding, Tree, changes
+from dagstore.model import Side as Wanted
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Gates:
     """What was composed: onto the `tree` of `primary`, of `donors`. `read` gives the content of any blob in them."""
 
@@ -58,7 +62,7 @@ class Gates:
             from dagstore.adopt.names import introduced
 
             trees = (self.tree, *(donor.tree for donor in self.donors))
-            versions = [self._content(one) for tree in trees if (one := tree.get(entry.path))]
+            versions = self._versions(entry.path, trees)
             yield from (GateFinding(one.gate, entry.path, one.line, one.name) for one in introduced(data, versions))
             yield from self._uses(entry, split_lines(data))
 
@@ -72,14 +76,14 @@ class Gates:
 
     def _sides(self, path: str) -> Iterator[Side]:
         """What donors made of a file, and what the primary made of it since each of them parted."""
-        here = self.tree.get(path)
-        for donor in self.donors:
-            old, new = donor.base.get(path), donor.tree.get(path)
-            if old and new and here and old != new:
-                base = self._text(old)
-                yield Side(donor.id, base, self._text(new, base))
-                if here.blob != old.blob:
-                    yield Side(self.primary, base, self._text(here, base))
+        for donor, wishes in self._wishes:
+            for wish in wishes:
+                if wish.base and wish.want and self._path_of(wish) == path:
+                    base = self._text(wish.base)
+                    yield Side(donor.id, base, self._text(wish.want, base))
+                    here = self.tree.get(wish.file.path)
+                    if here and here.blob != wish.base.blob:
+                        yield Side(self.primary, base, self._text(here, base))
 
     def _text(self, entry: Entry, like: Text | None = None) -> Text:
         return Text(self._content(entry), syntax_of(entry.path), like)
@@ -87,35 +91,71 @@ class Gates:
     # --- what donors changed ---
 
     def _of_donors(self) -> Iterator[GateFinding]:
-        for donor in self.donors:
-            for change in changes(donor.base, donor.tree):
-                result = self.composition.tree.get(change.path)
-                if result != change.new:
-                    lost = self._lost(donor, change, result)
-                    yield from (GateFinding("lost", change.path, 0, text, (donor.id,)) for text in lost)
+        for donor, wishes in self._wishes:
+            for wish in wishes:
+                path = self._path_of(wish)
+                lost = self._lost(donor, wish, path)
+                yield from (GateFinding("lost", path or wish.file.path, 0, text, (donor.id,)) for text in lost)
 
-    def _lost(self, donor: Donor, change: Change, result: Entry | None) -> Iterable[str]:
-        """What of a change is not to be found, line by line where all versions are text."""
-        decisions = [one for one in self.composition.decisions if one.path == change.path and one.sides]
-        whole = [side for one in decisions if one.region == "*" for side in one.sides]
-        if any(donor.id in side.origins for side in whole):
+    def _lost(self, donor: Donor, wish: Wish, path: str | None) -> Iterator[str]:
+        """What of a change is neither in the file that is now at `path` nor on record."""
+        paths = {path, *_names(wish), self.composition.moved.get(wish.file)}
+        decisions = [one for one in self.composition.decisions if one.path in paths and one.sides]
+        if any(donor.id in side.origins for one in decisions if one.region == "*" for side in one.sides):
+            return
+        if wish.name not in ("", path) and not any(donor.id in side.origins for one in decisions for side in one.sides):
+            yield f"the name {wish.name}"
+        result = self.composition.tree.get(path) if path else None
+        yield from self._missing(donor, wish, result, [side for one in decisions for side in one.sides])
+
+    def _missing(self, donor: Donor, wish: Wish, result: Entry | None, sides: Sequence[Wanted]) -> Iterable[str]:
+        """Line by line where all versions are text."""
+        if _alike(result, wish.want) or (result and _alike(wish.base, wish.want)):
             return ()
-        versions = [self._content(one) for one in (change.old, change.new, result) if one]
-        if result is None or change.new is None or not all(map(is_text, versions)):
-            return () if change.old == change.new else ("the file as a whole",)
-        base = self._content(change.old) if change.old else b""
-        account = Account(self._content(result), tuple(side.text for one in decisions for side in one.sides))
-        texts = base, self._content(change.new), self._others(donor, change.path)
+        versions = [self._content(one) for one in (wish.base, wish.want, result) if one]
+        if result is None or wish.want is None or not all(map(is_text, versions)):
+            return ("the file as a whole",)
+        base = self._content(wish.base) if wish.base else b""
+        others = (self.tree, *(other.tree for other in self.donors if other.id != donor.id))
+        account = Account(self._content(result), tuple(side.text for side in sides))
+        texts = base, self._content(wish.want), self._versions(result.path, others)
         found = list(account.missing(*texts))
-        if not any(donor.id in side.origins for one in decisions for side in one.sides):
+        if not any(donor.id in side.origins for side in sides):
             # Where its wishes were contested, what it took out may rightly be there.
             found += account.staying(*texts)
         return [line.decode("utf-8", "replace").strip() for line in found]
 
-    def _others(self, donor: Donor, path: str) -> list[bytes]:
-        trees = (self.tree, *(other.tree for other in self.donors if other.id != donor.id))
-        return [self._content(entry) for tree in trees if (entry := tree.get(path))]
+    # --- files under all their names ---
+
+    @cached_property
+    def _wishes(self) -> list[tuple[Donor, list[Wish]]]:
+        return [(donor, brought(donor, self.tree, self.read).wishes) for donor in self.donors]
+
+    @cached_property
+    def _called(self) -> dict[str, set[str]]:
+        """What parents call each file that donors changed, by its path now."""
+        called: dict[str, set[str]] = {}
+        for wish in (wish for _, wishes in self._wishes for wish in wishes):
+            called.setdefault(self._path_of(wish) or "", set()).update(_names(wish))
+        return called
+
+    def _path_of(self, wish: Wish) -> str | None:
+        """Where the file is now, if it is anywhere; what is added at its path does not move with it."""
+        path = wish.file.path
+        return path if wish.base is None else self.composition.moved.get(wish.file, path)
+
+    def _versions(self, path: str, trees: Iterable[Tree]) -> list[bytes]:
+        names = sorted({path, *self._called.get(path, ())})
+        return [self._content(entry) for tree in trees for name in names if (entry := tree.get(name))]
 
     def _content(self, entry: Entry) -> bytes:
         made = self.composition.blobs.get(entry.blob)
         return self.read(entry.blob) if made is None else made
+
+
+def _names(wish: Wish) -> set[str]:
+    return {wish.file.path, wish.path, wish.base.path if wish.base else wish.path}
+
+
+def _alike(one: Entry | None, other: Entry | None) -> bool:
+    return one[1:] == other[1:] if one and other else one is other

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from dagstore.adopt.compose import Donor
 from dagstore.adopt.frames import joined
 from dagstore.adopt.row import Placed
 from dagstore.adopt.syntax import Text, syntax_of
 from dagstore.adopt.units import Series, Slots, Unit, entities
+from dagstore.adopt.wishes import Donor
 from dagstore.ids import BlobId
 from dagstore.model import Change, Entry, Tree, changes
 

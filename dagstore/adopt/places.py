@@ -5,23 +5,23 @@ from collections.abc import Iterable
 from dagstore.paths import fold
 
 
-def collisions(paths: Iterable[str]) -> dict[str, str]:
-    """Each path that must go, with the earlier path in `paths` that it collides with.
+def collisions(paths: Iterable[str]) -> dict[int, int]:
+    """The position of each path that must go, with that of the earlier path that it collides with.
 
     Two paths collide when they are the same without regard to case and Unicode form, when one is the other's
     folder, or when their folders are spelled differently.
     """
-    files: dict[str, str] = {}
-    folders: dict[str, tuple[str, str]] = {}
-    losers: dict[str, str] = {}
-    for path in paths:
+    files: dict[str, int] = {}
+    folders: dict[str, tuple[str, int]] = {}
+    losers: dict[int, int] = {}
+    for at, path in enumerate(paths):
         rival = _rival(path, files, folders)
-        if rival:
-            losers[path] = rival
+        if rival is not None:
+            losers[at] = rival
             continue
-        files[fold(path)] = path
+        files[fold(path)] = at
         for folder in _folders(path):
-            folders.setdefault(fold(folder), (folder, path))
+            folders.setdefault(fold(folder), (folder, at))
     return losers
 
 
@@ -30,7 +30,7 @@ def _folders(path: str) -> list[str]:
     return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
-def _rival(path: str, files: dict[str, str], folders: dict[str, tuple[str, str]]) -> str:
+def _rival(path: str, files: dict[str, int], folders: dict[str, tuple[str, int]]) -> int | None:
     key = fold(path)
     if key in files:
         return files[key]
@@ -40,7 +40,7 @@ def _rival(path: str, files: dict[str, str], folders: dict[str, tuple[str, str]]
         key = fold(folder)
         if key in files:
             return files[key]
-        spelling, owner = folders.get(key, (folder, ""))
+        spelling, owner = folders.get(key, (folder, None))
         if spelling != folder:
             return owner
-    return ""
+    return None
