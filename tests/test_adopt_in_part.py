@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from pathlib import Path
 
 import pytest
 
@@ -234,3 +235,64 @@ def test_records_are_there_when_the_store_is_opened_again(store, rivals, tmp_pat
         assert again.adoptions(made.node) == before
         assert again.node(made.node).status == "contradicted"
         assert again.fsck("full").clean
+
+
+# --- renamed files ---
+
+
+def renamed(
+    store: Store, parent: str | NodeId, old: str, new: str, *edits: tuple[str, str], unlock: bool = False
+) -> NodeId:
+    """A child in which a file has another name, and maybe another text."""
+    workspace = Path(store.spawn(parent, agent="tester").workspace)
+    text = (workspace / old).read_text()
+    (workspace / old).unlink()
+    for one, other in edits:
+        assert one in text
+        text = text.replace(one, other)
+    (workspace / new).parent.mkdir(exist_ok=True)
+    (workspace / new).write_text(text)
+    return store.seal(workspace, why="renamed", unlock=unlock).node
+
+
+def test_a_renamed_file_is_followed_and_its_names_are_on_record(store, tmp_path):
+    one = renamed(store, "@seed", "train.py", "lib/net.py", ("WIDTH = 64", "WIDTH = 32"))
+    other = renamed(store, "@seed", "train.py", "lib/model.py")
+    third = child(store, "@seed", ("DEPTH = 4", "DEPTH = 8"))
+    made = store.adopt(one, other, third, primary="@seed", prefer=one, own=True)
+    assert text_of(store, made.node, "lib/net.py") == edited("WIDTH = 32", "DEPTH = 8")
+    assert not any(entry.path in ("train.py", "lib/model.py") for entry in store.files(made.node))
+    (contest,) = made.contradictions
+    assert (contest.path, contest.region) == ("lib/net.py", "name of train.py")
+    assert not made.findings
+    store.close()
+    with dagstore.open(tmp_path / "project") as again:
+        (record,) = again.adoptions(made.node)
+        (kept,) = [decision for decision in record.decisions if decision.contradiction]
+        assert {side.text for side in kept.sides} == {b"lib/net.py", b"lib/model.py"}
+        assert again.fsck("full").clean
+
+
+@pytest.mark.parametrize("place", ["train.py", "lib", "lib/net.py"])
+def test_only_takes_a_rename_by_either_of_its_paths(store, place):
+    donor = child(store, renamed(store, "@seed", "train.py", "lib/net.py"), ('"a": 1', '"a": 5'), path="conf/a.json")
+    other = child(store, "@seed", ("DEPTH = 4", "DEPTH = 8"))
+    made = store.adopt(donor, other, primary=other, only=[place])
+    assert text_of(store, made.node, "lib/net.py") == edited("DEPTH = 8")
+    assert '"a": 1' in text_of(store, made.node, "conf/a.json")
+    assert "train.py" not in {entry.path for entry in store.files(made.node)}
+
+
+def test_only_a_region_leaves_the_name_alone(store):
+    donor = renamed(store, "@seed", "train.py", "lib/net.py", ("WIDTH = 64", "WIDTH = 32"), ("LR = 0.1", "LR = 0.2"))
+    other = child(store, "@seed", ("DEPTH = 4", "DEPTH = 8"))
+    made = store.adopt(donor, other, primary=other, only=["lib/net.py:LR"])
+    assert text_of(store, made.node) == edited("LR = 0.2", "DEPTH = 8")
+
+
+def test_a_locked_file_is_never_renamed(store):
+    donor = renamed(store, "@seed", "prepare.py", "lib/data.py", unlock=True)
+    other = child(store, "@seed", ("DEPTH = 4", "DEPTH = 8"))
+    made = store.adopt(donor, other, primary=other)
+    assert text_of(store, made.node, "prepare.py") == text_of(store, made.node, "lib/data.py") == "DATA = 1\n"
+    assert not any(decision.engine == "rename" for decision in made.decisions)

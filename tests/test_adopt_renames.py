@@ -7,6 +7,7 @@ import pytest
 
 from dagstore.adopt import Composition, Donor, compose
 from dagstore.adopt.gates import Gates
+from dagstore.adopt.part import Part, Place
 from dagstore.adopt.wishes import File
 from dagstore.ids import BlobId, NodeId
 from dagstore.model import Decision, Entry, Mode, Tree
@@ -380,3 +381,33 @@ def test_gates_miss_what_is_nowhere() -> None:
         "lost a.py: the file as a whole",
         "lost a.py: the name b.py",
     }
+
+
+# --- in part ---
+
+
+@pytest.mark.parametrize(
+    ("place", "files"),
+    [
+        (Place("a.py"), {"lib/b.py": tuned(DEEP, WIDE), "o.py": OTHER}),
+        (Place("lib"), {"lib/b.py": tuned(DEEP, WIDE), "o.py": OTHER}),
+        (Place("o.py"), {"a.py": MODEL, "o.py": b"BATCH = 9\n"}),
+        (Place("a.py", "DEPTH"), {"a.py": tuned(DEEP), "o.py": OTHER}),
+        (Place("lib/b.py", "WIDTH"), {"a.py": tuned(WIDE), "o.py": OTHER}),
+    ],
+)
+def test_a_renamed_file_is_where_it_was_and_where_it_is(place: Place, files: Files) -> None:
+    base = {"a.py": MODEL, "o.py": OTHER}
+    new = {"lib/b.py": tuned(DEEP, WIDE), "o.py": b"BATCH = 9\n"}
+    texts = {BlobId.of(data): data for some in (base, new) for data in some.values()}
+    part = Part([place], texts.__getitem__)
+    assert part.of(Donor(A, tree(base), tree(new))).tree == tree(files)
+    assert part.used == {place}
+
+
+def test_a_swap_is_taken_as_a_whole() -> None:
+    base, new = {"a": MODEL, "b": OTHER, "c": b"c\n"}, {"a": OTHER, "b": MODEL, "c": b"d\n"}
+    texts = {BlobId.of(data): data for some in (base, new) for data in some.values()}
+    for path in ("a", "b"):
+        donor = Part([Place(path)], texts.__getitem__).of(Donor(A, tree(base), tree(new)))
+        assert donor.tree == tree({"a": OTHER, "b": MODEL, "c": b"c\n"})

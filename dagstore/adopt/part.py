@@ -3,11 +3,12 @@
 A region is what a decision calls it, as far as it has names: `DEPTH`, `Block.forward`, `tool.ruff`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dagstore.adopt.frames import joined
+from dagstore.adopt.renames import renames
 from dagstore.adopt.row import Placed
 from dagstore.adopt.syntax import Text, syntax_of
 from dagstore.adopt.units import Series, Slots, Unit, entities
@@ -43,19 +44,23 @@ class Part:
     used: set[Place] = field(default_factory=set)
 
     def of(self, donor: Donor) -> Donor:
-        """The donor with nothing but its changes in the places."""
+        """The donor with nothing but its changes in the places; a renamed file is both where it was and where it is."""
+        names = renames(donor.base, donor.tree, self.read)
+        chains, arrived = _chains(names), set(names.values()).difference(names)
+        found = [change for change in changes(donor.base, donor.tree) if change.path not in arrived]
         entries = dict(donor.base.by_path)
-        for change in changes(donor.base, donor.tree):
-            entry = self._wanted(change)
-            if entry is None:
-                entries.pop(change.path, None)
-            else:
-                entries[change.path] = entry
+        for change in found:
+            entries.pop(change.path, None)
+        for change in found:
+            new = donor.tree.get(names[change.path]) if change.path in names else change.new
+            entry = self._wanted(change._replace(new=new), chains.get(change.path, {change.path}))
+            if entry is not None:
+                entries[entry.path] = entry
         return Donor(donor.id, donor.base, Tree.of(entries.values()))
 
-    def _wanted(self, change: Change) -> Entry | None:
-        """What becomes of a path: all of the change, some regions of it, or nothing."""
-        places = [place for place in self.places if place.covers(change.path)]
+    def _wanted(self, change: Change, paths: set[str]) -> Entry | None:
+        """What becomes of a file that is at one of the paths: all of the change, some regions of it, or nothing."""
+        places = [place for place in self.places if any(map(place.covers, paths))]
         if any(not place.region for place in places):
             self.used.update(place for place in places if not place.region)
             return change.new
@@ -74,6 +79,15 @@ class Part:
         blob = BlobId.of(data)
         self.made[blob] = data
         return old._replace(blob=blob)
+
+
+def _chains(names: Mapping[str, str]) -> dict[str, set[str]]:
+    """The paths of each renamed file, and of those that came where it was or were where it came: by each of them."""
+    chains: dict[str, set[str]] = {}
+    for old, new in names.items():
+        joined = chains.get(old, {old}) | chains.get(new, {new})
+        chains |= dict.fromkeys(joined, joined)
+    return chains
 
 
 def narrowed(base: Text, new: Text, region: str) -> bytes | None:
