@@ -75,7 +75,7 @@ class Adopted:
 
     @property
     def lost(self) -> list[str]:
-        gates = Gates(self.tree, self.donors, self.composition, self.texts.__getitem__)
+        gates = Gates(P, self.tree, self.donors, self.composition, self.texts.__getitem__)
         return [f"{one.gate} {one.path}: {one.text}" for one in gates.findings()]
 
 
@@ -364,7 +364,7 @@ def test_gates_know_a_file_by_all_its_names() -> None:
     used = Adopted(
         {"a.py": MODEL}, {"b.py": MODEL.replace(b"loss", b"cost")}, {"a.py": MODEL + b"\n\nprint(loss(1))\n"}
     )
-    assert used.lost == ["undefined b.py: loss"]
+    assert used.lost == ["undefined b.py: loss", "uses b.py: loss"]
 
 
 def test_gates_miss_what_is_nowhere() -> None:

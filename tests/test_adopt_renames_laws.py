@@ -183,7 +183,7 @@ def test_what_was_composed_is_there_already(case: Case) -> None:
 @given(cases())
 def test_the_gates_miss_nothing(case: Case) -> None:
     composition = case.composed()
-    gates = Gates(tree_of(case.primary), case.given, composition, case.texts.__getitem__)
+    gates = Gates(P, tree_of(case.primary), case.given, composition, case.texts.__getitem__)
     lost = [one for one in gates.findings() if one.gate == "lost"]
     assert not [one for one in lost if agreed(composition).isdisjoint(one.origins)]
 

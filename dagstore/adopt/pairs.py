@@ -7,9 +7,10 @@ add, since these may collide.
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from dagstore.adopt.compose import Donor, compose
+from dagstore.adopt.compose import compose
 from dagstore.adopt.merge import Resolve, unresolved
 from dagstore.adopt.shelf import Shelf
+from dagstore.adopt.wishes import Donor
 from dagstore.ids import NodeId
 from dagstore.model import Change, Decision, Tree, changes
 
