@@ -19,7 +19,7 @@ from references import environment
 
 import dagstore
 from dagstore import NodeId, Store
-from dagstore.adopt.cuts import differences
+from dagstore.adopt import cuts
 
 FEW, SHARED, MANY = 10, 7, 40
 NONE = Bar(0.0, absolute=True)
@@ -71,7 +71,7 @@ class Asked:
 
     def time(self) -> float:
         """The seconds of one answer; what the process remembers of the last one is forgotten before."""
-        differences.cache_clear()
+        cuts._compared.clear()
         return timed(lambda: self.store.compatible(*self.nodes))
 
     def apart(self) -> set[tuple[int, int]]:
