@@ -671,3 +671,10 @@ def test_who_changed_blank_rows_alone_is_told_once(world: World) -> None:
     text, decisions = world.one_file(base, lines("A = 1", "", "B = 2", "", "C = 3"), lines("A = 0", "B = 2", "C = 3"))
     assert text == lines("A = 0", "", "B = 2", "", "C = 3")
     assert told(decisions) == [("A", "one-side", (B,), False), ("L2-1", "one-side", (A,), False)]
+
+
+def test_words_that_the_primary_has_already_are_not_put_in_again(world: World) -> None:
+    base, less, more = b"x = 1  # a\n", b"x = 1  # a  # b\n", b"x = 1  # a  # b  # c\n"
+    for here, there in ((less, more), (more, less)):
+        text, _ = world.one_file(here, (base, there))
+        assert text.count(b"# b") == 1

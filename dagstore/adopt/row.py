@@ -145,6 +145,8 @@ class Row:
             by_origin.setdefault(edit.origin, []).append(edit)
         wishes = {origin: self._made(start, end, edits) for origin, edits in by_origin.items()}
         region = self.judge.region(start, end, group)
+        if self.apart and any(edit.beside for edit in group):
+            wishes[self.primary] = ()  # what the primary put in there touches it
         if len(set(wishes.values())) > 1:
             return self._contested(start, end, region, by_origin, wishes)
         made = self._made(start, end, group)
