@@ -62,9 +62,10 @@ class Resolving(Composing):
 
     def _remember(self, txn: Writer, node: NodeId, agent: str, chosen: "Iterable[Chosen]") -> None:
         """Record it, so that the same contradictions are resolved like this wherever they come up."""
-        from dagstore.adopt.contradiction import dedented, name_of
-
         for contradiction, text in chosen:
+            # Nearly always there is nothing to remember, and then nothing of adoption is loaded.
+            from dagstore.adopt.contradiction import dedented, name_of
+
             name = name_of(contradiction.path, contradiction.region, [side.text for side in contradiction.sides])
             resolution = Resolution(name, node, dedented(text), clean(agent), self._now())
             self._put(txn, resolution, encode(resolution), ResolutionId)

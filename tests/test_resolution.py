@@ -1,6 +1,8 @@
 """One resolution serves everybody: what a child puts in place of an open contradiction is used wherever it comes up."""
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -198,6 +200,21 @@ def test_a_recorded_directory_resolves_as_well(store, tmp_path):
     file.write_text(file.read_text().replace(file.read_text().splitlines()[0], "LR = 9"))
     assert store.record(tmp_path / "work", [opened]).resolved == ("train.py: LR",)
     assert "LR = 9" in text_of(store, store.adopt(*rivals).node)
+
+
+SEAL = """
+import sys, dagstore
+with dagstore.open(sys.argv[1]) as store:
+    store.seal(sys.argv[2])
+print([name for name in sys.modules if name.startswith("dagstore.adopt.")])
+"""
+
+
+def test_sealing_where_nothing_is_open_loads_nothing_of_adoption(store, tmp_path):
+    workspace = Path(store.spawn("@seed").workspace)
+    (workspace / "train.py").write_text("LR = 1\n")
+    words = [sys.executable, "-P", "-c", SEAL, str(tmp_path / "project"), str(workspace)]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 # --- the form of a contradiction ---
