@@ -87,7 +87,7 @@ def verb(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Com
         @functools.wraps(function)
         def shared(directory: str | None, as_json: bool, debug: bool, **arguments: Any) -> Any:
             context = click.get_current_context()
-            outer = context.find_root().params
+            outer = _outer(context)
             context.obj = App(
                 _absolute(directory or outer.get("directory") or "."),
                 as_json=as_json or bool(outer.get("as_json")),
@@ -99,6 +99,15 @@ def verb(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Com
         return made
 
     return decorate
+
+
+def _outer(context: click.Context) -> dict[str, Any]:
+    """The options that stand before the verb, of `dag` itself or of a group of verbs."""
+    found: dict[str, Any] = {}
+    while context.parent is not None:
+        context = context.parent
+        found = {name: found.get(name) or value for name, value in context.params.items()}
+    return found
 
 
 def _absolute(directory: str) -> Path:

@@ -19,8 +19,9 @@ VERBS = {
     "Measure": ("run", "queue", "train", "agent"),
     "Look": (
         *("frontier", "why", "compatible", "show", "diff", "log"),
-        *("children", "tree", "files", "cat", "blame", "checkout"),
+        *("children", "tree", "files", "cat", "blame", "checkout", "protocols", "platforms"),
     ),
+    "Move": ("import",),
     "Talk": ("note", "name", "claims", "board"),
     "Keep": ("fsck", "gc", "stats", "copy", "doctor"),
 }

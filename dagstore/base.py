@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagstore.chains import id_of
-from dagstore.errors import BadInput, Damaged, NotFound
+from dagstore.errors import BadInput, Damaged, NotFound, Refused
 from dagstore.files import BlobFiles
-from dagstore.finding import enter, find
-from dagstore.ids import Id, NodeId
-from dagstore.index import ADOPTION, RUN, add, catch_up, facts, graph_row, indexed, set_indexed
+from dagstore.finding import enter, find, short
+from dagstore.ids import Id, NodeId, ProtocolId
+from dagstore.index import ADOPTION, RUN, add, catch_up, facts, graph_row, has_lost, indexed, set_indexed
 from dagstore.model import Adoption, Decision, Node, Run, Tree, names_of
 from dagstore.objects import Objects
 from dagstore.paths import CHARTER_PATH
@@ -22,6 +22,7 @@ from dagstore.storage import Reader, Storage, Writer
 
 if TYPE_CHECKING:
     from dagstore.charter import Charter
+    from dagstore.lost import Lost
     from dagstore.views import RunView
 
 Ref = str | NodeId
@@ -79,12 +80,39 @@ class Base:
             raise self._unreadable(txn, seq, error) from error
         return tree
 
+    def _code(self, txn: Reader, seq: int) -> Tree:
+        """The tree of a node whose files are wanted; `Refused` if they are lost."""
+        tree = self._tree(txn, seq)
+        if tree.is_lost:
+            raise self._refused_as_lost(txn, seq)
+        return tree
+
+    def _lost(self, txn: Reader, seq: int) -> "Lost | None":
+        """Where a node came from without its code, None if its code is here."""
+        if not has_lost(txn, self._objects, seq):
+            return None
+        from dagstore.lost import read_lost
+
+        return read_lost(self._objects.read(txn, self._tree(txn, seq).entries[0].blob))
+
+    def _refused_as_lost(self, txn: Reader, seq: int) -> Refused:
+        lost = self._lost(txn, seq)
+        source = lost.source if lost else "elsewhere"
+        return Refused(
+            f"the code of node {short(txn, self._id(txn, seq))} is lost: it came from {source} without any",
+            hint="take a node that has code: `dag frontier` ranks them, @seed is one",
+            code="code_lost",
+        )
+
     def _unreadable(self, txn: Reader, seq: int, error: Damaged) -> Damaged:
         return unreadable(txn, seq, error)
 
     def _charter(self, txn: Reader, seq: int, tree: Tree | None = None) -> "Charter":
         """The charter of a node; its tree may be given."""
-        entry = (tree or self._tree(txn, seq)).get(CHARTER_PATH)
+        tree = tree or self._tree(txn, seq)
+        entry = tree.get(CHARTER_PATH)
+        if entry is None and tree.is_lost:
+            raise self._refused_as_lost(txn, seq)
         if entry is None:
             raise NotFound(f"node {self._id(txn, seq)} has no {CHARTER_PATH}", hint="its tree is no project")
         charter = self._charters.get(entry.blob)
@@ -114,6 +142,7 @@ class Base:
         return Rows(self._run_view(txn, record) for record in facts(txn, graph_row(txn, seq).first, RUN))
 
     def _run_view(self, txn: Reader, seq: int) -> "RunView":
+        from dagstore.census import environment_id
         from dagstore.views import RunView
 
         run: Run = self._objects.load(txn, seq)
@@ -134,6 +163,7 @@ class Base:
             exit_code=run.exit_code,
             reason=run.reason,
             environment=run.environment,
+            environment_id=environment_id(run.environment),
             artifacts=run.artifacts,
         )
 
@@ -144,8 +174,8 @@ class Base:
         records: list[Adoption] = [self._objects.load(txn, record) for record in facts(txn, seq, ADOPTION)]
         return records[0].open if records and all(record.open for record in records) else ()
 
-    def _channel(self, txn: Reader, platform: str | None = None) -> Channel | None:
-        return default_channel(txn, platform)
+    def _channel(self, txn: Reader, platform: str | None = None, protocol: ProtocolId | None = None) -> Channel | None:
+        return default_channel(txn, platform, protocol)
 
     def _node(self, txn: Reader, seq: int) -> Node:
         node: Node = self._objects.load(txn, record_of(txn, seq))

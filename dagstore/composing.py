@@ -94,6 +94,8 @@ class Composing(Looking):
         given = sorted({self._seq(txn, ref) for ref in named})
         if len(given) < 2:
             raise BadInput("adopting takes at least two different nodes", hint="dag adopt A B [C …]")
+        for seq in given:
+            self._code(txn, seq)
         heads = given if request.in_part else self._heads(txn, given)
         onto = self._by_merit(txn, given)[0] if request.primary is None else self._seq(txn, request.primary)
         if onto not in heads:

@@ -71,11 +71,20 @@ def with_prefix(txn: Reader, kind: type[Id], digits: str, limit: int) -> list[Id
 
 
 def short(txn: Reader, id: Id, least: int = DIGITS) -> str:
-    """The shortest prefix of at least `least` digits that names only this object of its kind."""
+    """The shortest prefix of at least `least` digits that names only this object of its kind, and is no alias's."""
     own = _HEAD[type(id)] + id[:BEGIN] + find(txn, id).to_bytes(4, "big")
     low, text = own[: 1 + min(least, DIGITS) // 2], str(id)
     shared = [_shared_with(txn, text, key) for key, _ in txn.scan("id", low, after(low)) if key != own]
-    return text[: max(least, 1 + max(shared, default=0))]
+    size = max(least, 1 + max(shared, default=0))
+    while type(id) is NodeId and size < len(text) and _begins_alias(txn, text[:size]):
+        size += 1
+    return text[:size]
+
+
+def _begins_alias(txn: Reader, text: str) -> bool:
+    begin = text.encode()
+    key = txn.seek("alias", begin)
+    return key is not None and key.startswith(begin)
 
 
 def _id_behind(txn: Reader, kind: type[Id], key: bytes, name: str) -> Id:

@@ -12,20 +12,21 @@ from dagstore.errors import Damaged
 from dagstore.finding import enter, find
 from dagstore.graph import RowOf, make_row
 from dagstore.ids import BlobId, ContradictionId, Id, NodeId
-from dagstore.model import EMPTY, Adoption, Node, Note, Protocol, Resolution, Run, Status, Tree, changes
+from dagstore.model import EMPTY, NAMES, Adoption, Node, Note, Protocol, Resolution, Run, Status, Tree, changes
 from dagstore.objects import Objects
+from dagstore.paths import LOST_PATH
 from dagstore.quarantine import records_left_out
 from dagstore.ranking import Channel, add_run
 from dagstore.records import NODE, read_record
 from dagstore.rows import append_row, count_nodes, pair, read_row
 from dagstore.storage import INDEXED, SETS, Reader, Writer, after
 
-VERSION = 3
+VERSION = 4
 VERSION_KEY = b"version"
-DERIVED = (*SETS, "graph", "rank")
+DERIVED = (*SETS, "graph", "rank", "alias", "census")
 
-RUN, NOTE, ADOPTION, SAME, LATER, RESOLUTION = b"r", b"n", b"a", b"s", b"t", b"x"
-"""Kinds of facts about a node: runs of its tree, notes, adoptions, and further nodes with its tree.
+RUN, NOTE, ADOPTION, SAME, LATER, RESOLUTION, ALIAS = b"r", b"n", b"a", b"s", b"t", b"x", b"c"
+"""Kinds of facts about a node: runs of its tree, notes, adoptions, further nodes with its tree, notes that name it.
 
 Those about a tree are kept with the first node that has it. LATER leads from the record of a tree to that node, where
 it is not the one that was recorded next. RESOLUTION leads from the first bytes of a contradiction's name, in place of a
@@ -43,7 +44,7 @@ Admit = Callable[[Writer, int], bool]
 def add(txn: Writer, objects: Objects, number: int, value: object) -> int:
     """Index the object of a record, whose parents, tree or node are indexed already; its number for `find`."""
     if isinstance(value, Note):
-        _add_fact(txn, NOTE, _known(txn, value.node), number)
+        _add_note(txn, number, value)
     elif isinstance(value, Node):
         number = _add_node(txn, objects, number, value)
     elif isinstance(value, Run):
@@ -152,6 +153,13 @@ def may_touch(txn: Reader, node: int, path: str) -> bool:
     return txn.get("paths", _path_key(path) + node.to_bytes(4, "big")) is not None
 
 
+def has_lost(txn: Reader, objects: Objects, node: int) -> bool:
+    """Whether the code of a node is lost; as a rule that takes no look at its tree."""
+    row = read_row(txn, node)
+    # The primary parent of the first node with a tree has another tree.
+    return may_touch(txn, row.first, LOST_PATH) and objects.load(txn, row.tree).is_lost
+
+
 def _index_record(txn: Writer, objects: Objects, number: int) -> None:
     """Index what is stored already: the id first, since `add` looks for what it names."""
     record = read_record(txn.record(number), number)
@@ -201,10 +209,27 @@ def _primary(txn: Reader, objects: Objects, tree: int, parents: dict[int, NodeId
     return next(node for node, id in parents.items() if id == chosen)
 
 
+def _add_note(txn: Writer, record: int, note: Note) -> None:
+    node = _known(txn, note.node)
+    _add_fact(txn, ALIAS if note.kind == NAMES else NOTE, node, record)
+    if note.kind == NAMES:
+        from dagstore.aliases import add_alias
+
+        add_alias(txn, note, node)
+
+
 def _add_run(txn: Writer, objects: Objects, record: int, run: Run) -> None:
-    first = read_row(txn, _known(txn, run.node)).first
-    protocol: Protocol = objects.load(txn, _known(txn, run.protocol))
-    add_run(txn, run, first, protocol, lambda channel: _counted(txn, objects, first, channel))
+    from dagstore.census import count_run
+
+    node, at = _known(txn, run.node), _known(txn, run.protocol)
+    first = read_row(txn, node).first
+    protocol: Protocol = objects.load(txn, at)
+
+    def counted(channel: Channel) -> Mapping[str, float]:
+        return _counted(txn, objects, first, channel)
+
+    ranked = add_run(txn, run, first, protocol, counted, leads=not has_lost(txn, objects, node))
+    count_run(txn, record, run, at, ranked)
     _add_fact(txn, RUN, first, record)
 
 

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 from dagstore.base import Ref
 from dagstore.chains import id_of
 from dagstore.errors import BadInput, Damaged, NotFound
-from dagstore.finding import find, newest, short
+from dagstore.finding import find, short
 from dagstore.frontier import Frontier, FrontierRow
 from dagstore.graph import Row
-from dagstore.ids import BlobId, NodeId, NoteId, RunId
-from dagstore.index import ADOPTION, NOTE, RUN, children, facts, graph_row
+from dagstore.ids import BlobId, NodeId, ProtocolId, RunId
+from dagstore.index import ADOPTION, ALIAS, NOTE, RUN, children, facts, graph_row, has_lost
 from dagstore.manifests import file_in
-from dagstore.model import EMPTY, Adoption, Change, Entry, Note, changes
+from dagstore.model import EMPTY, Adoption, Change, Entry, Note, Run, changes
 from dagstore.names import all_names
 from dagstore.paths import near
 from dagstore.rank import Moments, Noise, interval
 from dagstore.ranking import Channel, channels, moments_of, ranked, ranked_by
-from dagstore.refs import seed
+from dagstore.refs import resolve_protocol, seed
 from dagstore.shown import Rows
 from dagstore.storage import Reader, after
 from dagstore.tracing import Tracing
@@ -27,12 +27,15 @@ from dagstore.tracing import Tracing
 if TYPE_CHECKING:
     from dagstore.charter import Charter
     from dagstore.claims import Claim
+    from dagstore.columns import PlatformView, ProtocolView
     from dagstore.descent import Descendants
+    from dagstore.lost import Lost
     from dagstore.tickets import Ticket
-    from dagstore.views import AdoptionView, Diff, DiffStat, FileDiff, NodeView, NoteView, RunView
+    from dagstore.views import AdoptionView, Aliases, Diff, DiffStat, FileDiff, NodeView, NoteView, RunView
     from dagstore.workspaces import Workspace
 
 STRATEGIES = ("estimate",)
+SHOWN_ALIASES = 20
 CONTRADICTED = "contradicted"
 """The status of a node that has no runs and cannot be queued before somebody resolves it."""
 
@@ -79,6 +82,21 @@ class Looking(Tracing):
                 raise NotFound(f"no run {id} in this store", hint="`dag show NODE` lists the runs of a node")
             return self._run_view(txn, seq)
 
+    def lost(self, ref: Ref) -> "Lost | None":
+        """Where a node came from without its code, None if the store has its code."""
+        with self._storage.read() as txn:
+            return self._lost(txn, self._seq(txn, ref))
+
+    def aliases(self, ref: Ref, *, limit: int | None = SHOWN_ALIASES) -> "Aliases":
+        """What a node is called elsewhere: how many names, and the first of them in the order of recording."""
+        from dagstore.aliases import said
+        from dagstore.views import Aliases
+
+        with self._storage.read() as txn:
+            records = list(facts(txn, self._seq(txn, ref), ALIAS))
+            found = (said(self._objects.load(txn, record)) for record in records)
+            return Aliases(len(records), Rows(islice(filter(None, found), limit)))
+
     def notes(self, ref: Ref) -> "Rows[NoteView]":
         """What was said about a node, oldest first."""
         with self._storage.read() as txn:
@@ -87,7 +105,8 @@ class Looking(Tracing):
     def board(self, limit: int = 50) -> "Rows[NoteView]":
         """The latest notes about any node, newest first."""
         with self._storage.read() as txn:
-            return Rows(self._note_view(txn, seq) for seq in islice(newest(txn, NoteId), limit))
+            numbers = (int.from_bytes(key[5:], "big") for key, _ in txn.scan("facts", NOTE, after(NOTE)))
+            return Rows(self._note_view(txn, seq) for seq in islice(sorted(numbers, reverse=True), limit))
 
     def adoptions(self, ref: Ref) -> "Rows[AdoptionView]":
         """How an adopted node was composed; several if it was composed more than once."""
@@ -109,7 +128,7 @@ class Looking(Tracing):
         from dagstore.materialise import materialise
 
         with self._storage.read() as txn:
-            tree = self._tree(txn, self._seq(txn, ref))
+            tree = self._code(txn, self._seq(txn, ref))
             materialise(tree, lambda blob: self._objects.read(txn, blob), Path(directory))
             return len(tree.entries)
 
@@ -125,9 +144,10 @@ class Looking(Tracing):
         with self._storage.read() as txn:
             b = self._seq(txn, old if new is None else new)
             a = graph_row(txn, b).primary if new is None else self._seq(txn, old)
-            changed = changes(self._tree(txn, a) if a else EMPTY, self._tree(txn, b))
+            lost = tuple(self._id(txn, seq) for seq in (a, b) if seq and self._lost(txn, seq))
+            changed = () if lost else changes(self._tree(txn, a) if a else EMPTY, self._tree(txn, b))
             files = Rows(self._file_diff(txn, change) for change in changed)
-            return Diff(self._id(txn, a) if a else None, self._id(txn, b), files)
+            return Diff(self._id(txn, a) if a else None, self._id(txn, b), files, lost)
 
     def charter(self, ref: Ref = "@seed") -> "Charter":
         with self._storage.read() as txn:
@@ -157,19 +177,32 @@ class Looking(Tracing):
         with self._storage.read() as txn:
             return Rows(all_workspaces(txn))
 
-    def platforms(self) -> dict[str, int]:
-        """Every platform that was measured on, with its number of ranked runs."""
+    def protocols(self) -> "Rows[ProtocolView]":
+        """Every protocol that has runs, in the order of the first of them."""
+        from dagstore.survey import protocols
+
         with self._storage.read() as txn:
-            counts: dict[str, int] = {}
-            for channel in channels(txn):
-                counts[channel.platform] = counts.get(channel.platform, 0) + channel.runs
-            return counts
+            return Rows(protocols(txn, self._objects))
+
+    def platforms(self) -> "Rows[PlatformView]":
+        """Every platform with each protocol that was measured on it, by name and then by the protocol's first run."""
+        from dagstore.survey import platforms
+
+        with self._storage.read() as txn:
+            return Rows(platforms(txn, self._objects))
 
     def frontier(
-        self, top: int = 20, *, strategy: str = "estimate", metric: str | None = None, platform: str | None = None
+        self,
+        top: int = 20,
+        *,
+        strategy: str = "estimate",
+        metric: str | None = None,
+        platform: str | None = None,
+        protocol: str | ProtocolId | None = None,
     ) -> Frontier:
         """The best measured nodes of the protocol that was measured last, one row for all nodes with the same tree.
 
+        Another `protocol` is named by its id or 4 or more digits of it; of an imported one nothing is shown unasked.
         The estimate is the mean of the runs, `low` and `high` its 90 % interval under the pooled noise (None until
         something was measured twice). Another `metric` than the charter's is ranked from the runs in that column.
         """
@@ -178,7 +211,7 @@ class Looking(Tracing):
         if top < 0:
             raise BadInput(f"top {top} nodes make no ranking", hint="ask for 0 or more")
         with self._storage.read() as txn:
-            channel = self._channel(txn, platform)
+            channel = self._channel(txn, platform, resolve_protocol(txn, str(protocol)) if protocol else None)
             if channel is None:
                 return self._empty_frontier(txn, platform)
             if metric not in (None, channel.metric):
@@ -220,7 +253,7 @@ class Looking(Tracing):
         row = graph_row(txn, seq)
         id = self._id(txn, seq)
         note = self._first_note(txn, seq)
-        channel = self._channel(txn)
+        channel = self._column_of(txn, seq)
         moments = moments_of(txn, channel, row.first) if channel else Moments()
         low, high = interval(moments, channel.pool.noise()) if channel and moments.n else (None, None)
         runs, status = self._outcome(txn, row.first)
@@ -243,6 +276,15 @@ class Looking(Tracing):
             high=high,
             names=tuple(name for name, named in all_names(txn) if named == id),
         )
+
+    def _column_of(self, txn: Reader, seq: int) -> Channel | None:
+        """What the estimate of a node is of: the default column, or that of its last run where its code is lost."""
+        run = self._last_run(txn, seq) if has_lost(txn, self._objects, seq) else None
+        return self._channel(txn, run.platform, run.protocol) if run else self._channel(txn)
+
+    def _last_run(self, txn: Reader, seq: int) -> Run | None:
+        last = next(facts(txn, graph_row(txn, seq).first, RUN, newest_first=True), 0)
+        return self._objects.load(txn, last) if last else None
 
     def _outcome(self, txn: Reader, first: int) -> tuple[int, str]:
         runs = list(facts(txn, first, RUN))

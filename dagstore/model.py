@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import NamedTuple, Self
 
 from dagstore.ids import BlobId, ContradictionId, Id, NodeId, ProtocolId, TreeId
-from dagstore.paths import check_distinct, check_path
+from dagstore.paths import LOST_PATH, check_distinct, check_path
 
 
 class Mode(IntEnum):
@@ -51,6 +51,11 @@ class Tree:
     @cached_property
     def by_path(self) -> Mapping[str, Entry]:
         return {entry.path: entry for entry in self.entries}
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether this stands for code that is lost."""
+        return len(self.entries) == 1 and self.entries[0].path == LOST_PATH
 
     def get(self, path: str) -> Entry | None:
         """The entry of one path, found without `by_path`."""
@@ -204,6 +209,10 @@ class Note(NamedTuple):
     time: int
     kind: str
     text: str
+
+
+NAMES = "alias"
+"""The kind of a note that says what its node is called elsewhere, see `aliases`."""
 
 
 class Side(NamedTuple):

@@ -7,6 +7,8 @@ from typing import Literal
 from dagstore.errors import BadInput
 
 CHARTER_PATH = "dag.toml"
+LOST_PATH = ".dag-lost"
+"""The only path of a tree that stands for code that is lost, see `lost`."""
 MAX_PATH_BYTES = 1024
 _UNSAFE = re.compile(r"[\\\x00-\x1f\x7f-\x9f\u2028\u2029]")
 RESERVED = frozenset({".dag", ".git"})

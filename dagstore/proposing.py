@@ -53,7 +53,7 @@ class Proposing(Resolving):
 
         with self._storage.read() as txn:
             seq = self._seq(txn, ref)
-            parent, tree = self._id(txn, seq), self._tree(txn, seq)
+            parent, tree = self._id(txn, seq), self._code(txn, seq)
             name = self._entropy(6).hex()
             directory = Path(into).absolute() if into else self.folder / "workspaces" / name
             cache = materialise(tree, lambda blob: self._objects.read(txn, blob), directory)
@@ -213,7 +213,7 @@ class Proposing(Resolving):
     def _check_change(
         self, txn: Reader, parent: int, tree: Tree, contents: Mapping[BlobId, bytes], *, unlock: bool
     ) -> None:
-        before = self._tree(txn, parent)
+        before = self._code(txn, parent)
         changed = changes(before, tree)
         if not changed:
             raise Refused(

@@ -8,7 +8,7 @@ Rows of the table `rank`, all derived from runs in sequence order:
     d <channel:4>                     -> [protocol, platform, metric, direction, ok runs, pool…]
     s <channel:4> <score:8> <node:4>  ->
     t <channel:4> <node:4>            -> [n, mean, squares]
-    l                                 -> channel of the last measured run
+    l                                 -> channel of the last measured run of code that is not lost
     m <channel:4> <metric>            -> number of the column of another metric
     x <column:4> <node:4>             -> [n, mean, squares], where n > 1
 
@@ -44,14 +44,17 @@ class Channel(NamedTuple):
 Metrics = Mapping[str, float]
 
 
-def add_run(txn: Writer, run: Run, node: int, protocol: Protocol, only: Callable[[Channel], Metrics]) -> None:
+def add_run(
+    txn: Writer, run: Run, node: int, protocol: Protocol, only: Callable[[Channel], Metrics], *, leads: bool = True
+) -> int:
     """Account for a run of the tree of that node; only an `ok` run with the protocol's metric counts.
 
-    `only` gives the metrics of the one run that was counted before, where there is just one.
+    How many of the tree count now, 0 if this one does not. `only` gives the metrics of the one run that was counted
+    before, where there is just one. Its column is the default one from now on, if the run `leads`.
     """
     value = run.metrics.get(protocol.metric)
     if run.status is not Status.OK or value is None:
-        return
+        return 0
     channel = _channel_for(txn, run, protocol)
     number = channel.number.to_bytes(4, "big")
     row = b"t" + number + node.to_bytes(4, "big")
@@ -62,10 +65,12 @@ def add_run(txn: Writer, run: Run, node: int, protocol: Protocol, only: Callable
     txn.put("rank", _score(channel, new.mean, node), b"")
     txn.put("rank", row, pack([new.n, new.mean, new.squares]))
     _save(txn, channel._replace(runs=channel.runs + 1, pool=channel.pool.replace(old, new)))
-    txn.put("rank", b"l", number)
+    if leads:
+        txn.put("rank", b"l", number)
     before = only(channel) if old.n == 1 else {}
     for name in sorted(run.metrics.keys() - {protocol.metric}):
         _add_metric(txn, channel, name, node, run.metrics[name], old.n, before.get(name))
+    return new.n
 
 
 def channels(txn: Reader) -> list[Channel]:
@@ -73,17 +78,19 @@ def channels(txn: Reader) -> list[Channel]:
     return [_channel(int.from_bytes(key[1:], "big"), row) for key, row in txn.scan("rank", b"d", b"e")]
 
 
-def default_channel(txn: Reader, platform: str | None = None) -> Channel | None:
+def default_channel(txn: Reader, platform: str | None = None, protocol: ProtocolId | None = None) -> Channel | None:
     """The column that a ranking shows unless told otherwise; None when nothing was measured.
 
-    It is of the protocol that was measured last, on the platform with the most runs of it (or the one asked for).
+    It is of the protocol that was measured last, on the platform with the most runs of it (or those asked for). Code
+    that is lost cannot be built on, so runs of it are shown only where protocol or platform ask for them.
     """
     last = txn.get("rank", b"l")
-    if last is None:
+    if last is None and platform is None and protocol is None:
         return None
-    wanted = [one for one in channels(txn) if platform is None or one.platform == platform]
-    newest = _channel(int.from_bytes(last, "big"), txn.get("rank", b"d" + last) or b"")
-    same = [one for one in wanted if one.protocol == newest.protocol] or wanted[-1:]
+    wanted = [one for one in channels(txn) if platform in (None, one.platform) and protocol in (None, one.protocol)]
+    if protocol is None and last is not None:
+        protocol = _channel(int.from_bytes(last, "big"), txn.get("rank", b"d" + last) or b"").protocol
+    same = [one for one in wanted if one.protocol == protocol] or wanted[-1:]
     return max(same, key=lambda one: (one.runs, -one.number), default=None)
 
 
@@ -107,6 +114,13 @@ def ranked_by(txn: Reader, channel: Channel, metric: str) -> Iterator[tuple[int,
 def moments_of(txn: Reader, channel: Channel, node: int) -> Moments:
     """What was measured of the tree of one node in a channel; `n` is 0 if nothing was."""
     return _moments(txn.get("rank", b"t" + channel.number.to_bytes(4, "big") + node.to_bytes(4, "big")))
+
+
+def members(txn: Reader, channel: Channel) -> Iterator[int]:
+    """Every measured tree of a channel, in the order of recording."""
+    prefix = b"t" + channel.number.to_bytes(4, "big")
+    for key, _ in txn.scan("rank", prefix, after(prefix)):
+        yield int.from_bytes(key[5:], "big")
 
 
 def _add_metric(

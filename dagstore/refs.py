@@ -1,14 +1,15 @@
 """References: what people and agents write where a node is meant.
 
-full id · unique prefix of 4 or more hex digits · @seed · @best · @last · a name · any of these with ~n
+full id · unique prefix of 4 or more hex digits · what it is called elsewhere, or 4 or more letters of that · @seed ·
+@best · @last · a name · any of these with ~n
 """
 
 import re
 
 from dagstore.errors import Ambiguous, BadInput, NotFound
-from dagstore.finding import find, short, with_prefix
+from dagstore.finding import find, name_of, short, with_prefix
 from dagstore.graph import line_ancestor
-from dagstore.ids import NodeId
+from dagstore.ids import SIZE, NodeId, ProtocolId
 from dagstore.index import row_of
 from dagstore.names import get_name
 from dagstore.ranking import default_channel, ranked
@@ -16,7 +17,9 @@ from dagstore.rows import count_nodes
 from dagstore.storage import Reader
 
 SEED = b"seed"
+_LEAST, _FULL = 4, 2 * SIZE
 _CANDIDATES = 10
+_HEX = r"[0-9a-f]{4,64}"
 _STEPS = re.compile(r"(?P<ref>.*?)~(?P<steps>\d{0,9})")
 
 
@@ -49,11 +52,11 @@ def _anchor(txn: Reader, ref: str) -> int:
     named = get_name(txn, ref)
     if named is not None:
         return find(txn, named)
-    if re.fullmatch(r"[0-9a-f]{4,64}", ref):
+    if len(ref) >= _LEAST:
         return _prefix(txn, ref)
     if re.fullmatch(r"[0-9a-f]{1,3}", ref):
-        raise BadInput(f"{ref!r} is too short for an id", hint="give at least 4 digits")
-    raise NotFound(f"no node is called {ref!r}", hint="`dag log` lists nodes, `dag name NAME NODE` names one")
+        raise BadInput(f"{ref!r} is too short for an id", hint=f"give at least {_LEAST} digits")
+    raise _unknown(ref)
 
 
 def _special(txn: Reader, ref: str) -> int:
@@ -70,12 +73,47 @@ def _special(txn: Reader, ref: str) -> int:
     raise NotFound(f"{ref!r} is no reference", hint="there are @seed, @best and @last")
 
 
-def _prefix(txn: Reader, digits: str) -> int:
-    found = with_prefix(txn, NodeId, digits, _CANDIDATES + 1)
+def resolve_protocol(txn: Reader, ref: str) -> ProtocolId:
+    """The id of the protocol that `ref` begins; `NotFound` or `Ambiguous` if it names none."""
+    hint = "`dag protocols` lists them"
+    if not re.fullmatch(_HEX, ref):
+        raise BadInput(f"{ref!r} is no protocol", hint=f"give {_LEAST} digits of its id or more; {hint}")
+    found = with_prefix(txn, ProtocolId, ref, _CANDIDATES + 1)
     if not found:
-        raise NotFound(f"no node starts with {digits}", hint="`dag log` lists nodes")
+        raise NotFound(f"no protocol starts with {ref}", hint=hint)
     if len(found) > 1:
-        names = ", ".join(short(txn, id) for id in found[:_CANDIDATES])
-        more = ", …" if len(found) > _CANDIDATES else ""
-        raise Ambiguous(f"{digits} could be {names}{more}", hint="give more digits")
-    return find(txn, found[0])
+        raise _ambiguous(ref, [short(txn, id) for id in found])
+    return ProtocolId(found[0])
+
+
+def _prefix(txn: Reader, begin: str) -> int:
+    """The node whose id, or what it is called elsewhere, begins so."""
+    from dagstore.aliases import called
+
+    own = with_prefix(txn, NodeId, begin, _CANDIDATES + 1) if re.fullmatch(_HEX, begin) else []
+    if own and len(begin) == _FULL:
+        return find(txn, own[0])
+    nodes = dict.fromkeys((find(txn, id) for id in own), "")
+    for node, alias in called(txn, begin, limit=_CANDIDATES + 1).items():
+        nodes.setdefault(node, alias)
+    if not nodes:
+        raise _unknown(begin)
+    if len(nodes) > 1:
+        raise _ambiguous(begin, [_candidate(txn, *one) for one in nodes.items()])
+    return next(iter(nodes))
+
+
+def _candidate(txn: Reader, node: int, alias: str) -> str:
+    id = short(txn, name_of(txn, NodeId, node))
+    return f"{id} (called {alias})" if alias else id
+
+
+def _ambiguous(begin: str, names: list[str]) -> Ambiguous:
+    more = ", …" if len(names) > _CANDIDATES else ""
+    return Ambiguous(f"{begin} could be {', '.join(names[:_CANDIDATES])}{more}", hint="give more digits")
+
+
+def _unknown(ref: str) -> NotFound:
+    if re.fullmatch(_HEX, ref):
+        return NotFound(f"no node starts with {ref}", hint="`dag log` lists nodes")
+    return NotFound(f"no node is called {ref!r}", hint="`dag log` lists nodes, `dag name NAME NODE` names one")

@@ -47,6 +47,8 @@ TABLES = (
     "place",  # text -> number: how far the derived tables are filled; the key WHERE is the storage's own
     "graph",  # chunk -> rows of nodes
     "rank",  # channel + score + tree -> , channel + tree -> sums
+    "alias",  # foreign id + node ->
+    "census",  # protocol + platform -> counts
     "hints",  # what may be lost at any time: stat caches of workspaces
 )
 MAX_KEY_BYTES = 511

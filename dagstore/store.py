@@ -14,10 +14,10 @@ from dagstore.environment import DATA, LOG, OpenReader
 from dagstore.errors import BadInput, Damaged, NotFound, Refused, Unavailable
 from dagstore.explaining import Explaining
 from dagstore.ids import NodeId
+from dagstore.importing import Importing
 from dagstore.index import VERSION as INDEX_VERSION
 from dagstore.index import VERSION_KEY, catch_up, clear, indexed
 from dagstore.keeping import Keeping
-from dagstore.measuring import Measuring
 from dagstore.paths import CHARTER_PATH
 from dagstore.refs import SEED
 from dagstore.storage import Storage
@@ -38,7 +38,7 @@ Clock = Callable[[], float]
 Entropy = Callable[[int], bytes]
 
 
-class Store(Explaining, Comparing, Blaming, Measuring, Keeping):
+class Store(Explaining, Comparing, Blaming, Importing, Keeping):
     """An open store. Use it as a context manager, or `close()` it.
 
     Reading takes no lock that a writer waits for; one store may be shared by the threads of a process, never across

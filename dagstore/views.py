@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dagstore.aliases import Alias
 from dagstore.frontier import Frontier, FrontierRow
 from dagstore.gains import Gain, Place, Verdict
 from dagstore.ids import AdoptionId, NodeId, NoteId, ProtocolId, RunId, TreeId
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Adopted",
     "AdoptionView",
+    "Alias",
+    "Aliases",
     "Blame",
     "BlameLine",
     "Compatible",
@@ -48,7 +51,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class RunView(Shown):
-    """One measurement. `value` is the protocol's metric, None if the run did not yield it."""
+    """One measurement. `value` is the protocol's metric, None if the run did not yield it.
+
+    `started` and `seconds` are 0 where nobody knows. Runs in equal environments have equal `environment_id`s.
+    """
 
     id: RunId
     node: NodeId
@@ -65,6 +71,7 @@ class RunView(Shown):
     exit_code: int | None
     reason: str
     environment: Mapping[str, str]
+    environment_id: str
     artifacts: Mapping[str, Any]
 
 
@@ -120,6 +127,14 @@ class NodeView(Shown):
 
 
 @dataclass(frozen=True, slots=True)
+class Aliases(Shown):
+    """How many names a node has elsewhere, and the first of them."""
+
+    count: int
+    first: Rows[Alias]
+
+
+@dataclass(frozen=True, slots=True)
 class FileDiff:
     """How one path differs. `change` is `added`, `deleted`, `modified` or `mode`; `text` is a unified diff."""
 
@@ -132,11 +147,12 @@ class FileDiff:
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """All differences from `old` to `new`; paths in order."""
+    """All differences from `old` to `new`; paths in order. None are known where the code of one of them is `lost`."""
 
     old: NodeId | None
     new: NodeId
     files: Rows[FileDiff]
+    lost: tuple[NodeId, ...] = ()
 
     @property
     def insertions(self) -> int:

@@ -82,6 +82,7 @@ def fill(store):
     variant(store, store.adopt(a, rival, strict=True).node, "WIDTH = 64", "WIDTH = 32")
     store.note(adopted, "promising " * 30)
     store.name("base", b)
+    store.note(b, "hub:75f018f40c5e", kind="alias")
     store.queue([c, same], repeat=2)
     store.take("worker", 60)
     store.spawn(c)

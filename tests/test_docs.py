@@ -83,6 +83,7 @@ def session(tmp_path_factory):
     """A short session of every verb; answers by verb."""
     project = tmp_path_factory.mktemp("docs")
     (project / "train.py").write_text('LR = 0.1\nDEPTH = 2\nWIDTH = 3\nprint(f"val_bpb: {LR * DEPTH}")\n')
+    (project / "hub.json").write_text('[{"hash": "75f018f4", "val_bpb": 0.99}]')
     answers = {}
 
     def dag(*words):
@@ -116,6 +117,8 @@ def session(tmp_path_factory):
         "children @seed",
         "tree",
         "files @last",
+        "protocols",
+        "platforms",
         "cat @last:train.py",
         "blame @last:train.py",
         "checkout @last out",
@@ -126,6 +129,7 @@ def session(tmp_path_factory):
         "gc",
         "stats",
         "copy out-copy",
+        "import hub hub.json --metric val_bpb --minimize",
         "doctor",
         "",
     ):

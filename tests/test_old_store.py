@@ -419,7 +419,7 @@ def test_the_same_work_still_makes_the_same_nodes_and_runs(tmp_path, expected):
     with dagstore.open(make(tmp_path)) as store:
         made = describe(store)
     for key in ("uuid", "nodes", "runs", "files", "frontier"):
-        assert made[key] == expected[key]
+        assert_answers(made[key], expected[key])
 
 
 # --- format 2 ---
@@ -436,10 +436,10 @@ def test_a_store_of_format_2_answers_as_it_always_did(second):
     log = (second / ".dag" / "log").read_bytes()
     expected = json.loads((V2 / "expected.json").read_text())
     with dagstore.open(second) as store:
-        assert json.loads(json.dumps(describe_more(store))) == expected
+        assert_answers(json.loads(json.dumps(describe_more(store))), expected)
         assert store.fsck("full").clean
     with dagstore.open(second, readonly=True) as store:
-        assert json.loads(json.dumps(describe_more(store))) == expected
+        assert_answers(json.loads(json.dumps(describe_more(store))), expected)
     assert (second / ".dag" / "log").read_bytes() == log
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dagstore.errors import BadInput
-from trainer.machine import environment, find_python, platform_name, resolve
+from trainer.machine import driver_in, environment, find_python, platform_name, resolve
 
 
 def fake_nvml(names: list[str | bytes], *, driver: bool = True) -> types.ModuleType:
@@ -31,6 +31,7 @@ def fake_nvml(names: list[str | bytes], *, driver: bool = True) -> types.ModuleT
         nvmlDeviceGetHandleByIndex=lambda index: index,
         nvmlDeviceGetUUID=lambda index: f"GPU-{index}aaa",
         nvmlDeviceGetName=lambda index: names[index],
+        nvmlSystemGetDriverVersion=lambda: "570.86.10",
     )
     return module
 
@@ -80,6 +81,26 @@ def test_an_environment_is_asked_of_the_experiments_interpreter() -> None:
     assert facts["python"] == ".".join(map(str, sys.version_info[:3]))
     assert facts["os"] == os.uname().sysname
     assert all(isinstance(fact, str) for fact in facts.values())
+
+
+def test_an_environment_has_the_driver_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(["A"]))
+    assert re.fullmatch(r"\d+(\.\d+)+", environment(sys.executable)["driver"])
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml([], driver=False))
+    if not Path("/proc/driver/nvidia/version").exists():
+        assert "driver" not in environment(sys.executable)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.10  Tue Mar  5 22:23:56\nGCC version:  gcc 12.2",
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.10  Release Build  (builder@host)\n",
+    ],
+)
+def test_the_driver_s_own_file_is_understood(text: str) -> None:
+    assert driver_in(text) == "570.86.10"
+    assert driver_in("GCC version:  gcc 12.2.0") == ""
 
 
 def test_it_is_asked_again_only_after_a_change(tmp_path: Path) -> None:

@@ -230,6 +230,18 @@ def test_a_command_that_is_not_there_is_the_experiments_fault(make_bench):
 # What experiments are given
 
 
+def test_a_run_s_environment_has_a_digest_of_the_lock_files(bench):
+    (bench.root / "sub").mkdir()
+    found = []
+    for text in (None, "torch==2.12\n", "torch==2.13\n", "torch==2.12\n"):
+        if text is not None:
+            (bench.root / "sub" / "requirements-gpu.txt").write_text(text)
+        found.append(bench.run(f"print('val_bpb: 1.0')  # {len(found)}\n").environment.get("lock"))
+    assert found[0] is None
+    assert found[1] == found[3] != found[2]
+    assert bench.store.platforms()[0].differs == ("lock",)
+
+
 def test_the_environment_is_the_contract(bench):
     run = bench.run("import os\nfor name in sorted(os.environ):\n    print(name + '=' + os.environ[name])\n")
     env = dict(line.split("=", 1) for line in bench.log(run).splitlines())

@@ -2,14 +2,21 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from dagstore import BlobId, Charter
 from dagstore.claims import Claim
 from dagstore.model import Entry, Mode, Tree
 from dagstore.tickets import Taken
+
+LOCKS = (
+    *("uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "pylock.toml", "pixi.lock", "conda-lock.yml"),
+    *("requirements*.txt", "constraints*.txt", "environment.yml", "environment.yaml"),
+)
+"""Names of files that say which packages an experiment is meant to have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,13 @@ class Job:
     @property
     def steps(self) -> Path:
         return self.home / "out" / "steps.jsonl"
+
+
+def lock_files(tree: Tree) -> Mapping[str, str]:
+    """A digest, as the fact `lock`, of the files in a tree that pin packages; nothing if there are none."""
+    locks = [entry for entry in tree if any(fnmatchcase(entry.path.rpartition("/")[2], name) for name in LOCKS)]
+    said = "".join(f"{entry.path}\0{entry.blob}\n" for entry in locks)
+    return {"lock": str(BlobId.of(said.encode()))[:16]} if locks else {}
 
 
 def tampered(job: Job) -> Iterator[str]:

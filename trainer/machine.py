@@ -10,13 +10,15 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from dagstore.errors import BadInput
+from dagstore.platforms import platform_of
 
 _PROBE_SECONDS = 30.0
+_DRIVER = re.compile(r"^NVRM version:.*?\s(\d+(?:\.\d+)+)", re.MULTILINE)
 _SHELL_WORD = re.compile(r"\||\|\||&|&&|<|>|>>|2>&1|.*;")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _PROBE = """
@@ -43,6 +45,9 @@ print(json.dumps([{name: fact for name, fact in facts.items() if fact}, folders]
 """
 
 
+T = TypeVar("T")
+
+
 def platform_name(visible: str | None = None) -> str:
     """The devices an experiment gets, as runs are ranked by: `NVIDIA H100 80GB HBM3`, `2x NVIDIA A100`, `cpu: …`.
 
@@ -50,10 +55,7 @@ def platform_name(visible: str | None = None) -> str:
     the driver's order, which is CUDA's own only where all devices are alike or `CUDA_DEVICE_ORDER=PCI_BUS_ID`.
     """
     names = _visible_gpus(visible)
-    if not names:
-        return f"cpu: {_processor()}, {_usable_cores()} cores"
-    counted = sorted(Counter(names).items())
-    return ", ".join(name if count == 1 else f"{count}x {name}" for name, count in counted)
+    return platform_of(names) or f"cpu: {_processor()}, {_usable_cores()} cores"
 
 
 def _visible_gpus(visible: str | None) -> list[str]:
@@ -84,19 +86,27 @@ def _gpus() -> list[tuple[str, str]]:
 
 
 def _gpus_of_nvml() -> list[tuple[str, str]]:
+    def devices(nvml: Any) -> list[tuple[str, str]]:
+        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+        return [(_text(nvml.nvmlDeviceGetUUID(one)), _text(nvml.nvmlDeviceGetName(one))) for one in handles]
+
+    return _ask_nvml(devices) or []
+
+
+def _ask_nvml(question: Callable[[Any], T]) -> T | None:
+    """What NVIDIA's library says to it; None without the binding, a driver or an answer."""
     try:
         import pynvml
     except ImportError:
-        return []
+        return None
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        return []
+        return None
     try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        return [(_text(pynvml.nvmlDeviceGetUUID(one)), _text(pynvml.nvmlDeviceGetName(one))) for one in handles]
+        return question(pynvml)
     except pynvml.NVMLError:
-        return []
+        return None
     finally:
         pynvml.nvmlShutdown()
 
@@ -134,12 +144,25 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def driver_version() -> str:
+    """The version of the NVIDIA driver, empty where there is none."""
+    with contextlib.suppress(OSError):
+        return driver_in(Path("/proc/driver/nvidia/version").read_text(errors="replace"))
+    return _ask_nvml(lambda nvml: _text(nvml.nvmlSystemGetDriverVersion())) or ""
+
+
+def driver_in(text: str) -> str:
+    """The version in what the driver's own file says, empty if it says none."""
+    found = _DRIVER.search(text)
+    return found[1] if found else ""
+
+
 _Stamp = tuple[tuple[str, int], ...]
 _known: dict[str, tuple[_Stamp, dict[str, str]]] = {}
 
 
 def environment(python: str) -> dict[str, str]:
-    """What may change a number besides code and device: interpreter, numeric packages, operating system.
+    """What may change a number besides code and device: interpreter, numeric packages, driver, operating system.
 
     Asks the interpreter once and imports none of the packages; asks again when the interpreter or one of its package
     folders has changed. `python` is `unknown` if it does not answer within 30 s.
@@ -149,7 +172,9 @@ def environment(python: str) -> dict[str, str]:
         facts, folders = _probe(python)
         if folders:
             _known[python] = (_stamp([python, *folders]), facts)
-    return {**facts, "os": platform.system(), "kernel": platform.release(), "machine": platform.machine()}
+    system = {"os": platform.system(), "kernel": platform.release(), "machine": platform.machine()}
+    driver = driver_version()
+    return {**facts, **({"driver": driver} if driver else {}), **system}
 
 
 def _stamp(paths: Sequence[str]) -> _Stamp:

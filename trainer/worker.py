@@ -23,7 +23,7 @@ from dagstore.model import Run, Tree
 from dagstore.tickets import Taken, Ticket
 from dagstore.views import RunView
 from trainer.fingerprint import FingerprintFailed, Fingerprints, asking
-from trainer.job import Job, read_steps, tampered
+from trainer.job import Job, lock_files, read_steps, tampered
 from trainer.machine import environment, find_python, platform_name, resolve
 from trainer.metrics import Metrics, collect
 from trainer.process import Command, Ending, become_subreaper, execute, sweep
@@ -153,7 +153,7 @@ class Worker:
             return Outcome(Ending(failure=said, errno=errno.EINVAL), started)
         except FingerprintFailed as error:
             return Outcome(error.ending, started)
-        facts = environment(find_python(command.argv, search_path))
+        facts = {**environment(find_python(command.argv, search_path)), **lock_files(job.tree)}
         ending = execute(command, stop=halt, on_output=self._watcher.output)
         return Outcome(ending, started, fingerprint, facts)
 

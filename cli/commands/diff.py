@@ -29,7 +29,9 @@ def command(app: App, old: str, new: str | None) -> None:
         app.answer({**plain(found), **counts}, lambda _: None)
         return
     _render(found)
-    if not found.files:
+    if found.lost:
+        app.say(f"nothing to compare: the code of {' and '.join(str(id)[:8] for id in found.lost)} is lost")
+    elif not found.files:
         app.say("no difference")
 
 

@@ -18,8 +18,11 @@ COLUMNS = ("rank", "id", "estimate", "90 % interval", "runs", "generation", "mes
 @click.option("--strategy", type=click.Choice(STRATEGIES), default=STRATEGIES[0], show_default=True, help="By what.")
 @click.option("--metric", metavar="M", help="Another metric than the charter's.")
 @click.option("--platform", metavar="P", help="Another platform than the one with the most runs.")
+@click.option("--protocol", metavar="ID", help="Another protocol than the one that was measured last.")
 @click.option("--all", "every", is_flag=True, help="Every protocol and platform, each ranked by itself.")
-def command(app: App, top: int, strategy: str, metric: str | None, platform: str | None, every: bool) -> None:
+def command(
+    app: App, top: int, strategy: str, metric: str | None, platform: str | None, protocol: str | None, every: bool
+) -> None:
     """Rank the nodes most worth building on, within one protocol and platform.
 
     \b
@@ -27,7 +30,9 @@ def command(app: App, top: int, strategy: str, metric: str | None, platform: str
     """
     store = app.store(readonly=True)
     if not every:
-        app.answer(store.frontier(top, strategy=strategy, metric=metric, platform=platform), _render)
+        app.answer(store.frontier(top, strategy=strategy, metric=metric, platform=platform, protocol=protocol), _render)
+    elif protocol:
+        raise click.UsageError("--all ranks every protocol; leave out --protocol")
     elif metric:
         raise click.UsageError("--all ranks every protocol by its own metric; leave out --metric")
     else:

@@ -8,13 +8,16 @@ import click
 from cli.app import App, verb
 from cli.commands.adopt import findings
 from cli.listing import headline, status
-from cli.render import ago, line, number, seconds, styled, table
+from cli.render import NOTHING, ago, line, number, seconds, styled, table
 from dagstore.errors import NotFound
 from dagstore.store import Store
-from dagstore.views import AdoptionView, NodeView, NoteView, RunView
+from dagstore.views import AdoptionView, Aliases, NodeView, NoteView, RunView
 from trainer.verdict import tail
 
 LOG_LINES = 15
+RUNS = 20
+"""How many of the last runs are shown as text; JSON has all."""
+ALIASES = 3
 CONTRADICTED = "not before somebody resolves what is open, in a child"
 
 
@@ -36,6 +39,8 @@ def command(app: App, node: str) -> None:
         "diff": _diff(store, found),
         "claims": [claim for claim in store.claims() if claim.node == found.id],
         "children": len(store.children(found.id)),
+        "lost": store.lost(found.id),
+        "aliases": store.aliases(found.id),
     }
     app.answer(answer, lambda answer: _render(store, found, answer))
 
@@ -61,15 +66,29 @@ def _facts(store: Store, node: NodeView, answer: dict[str, Any]) -> list[tuple[s
     facts = (
         ("node", styled(str(node.id), "bold")),
         ("names", ", ".join(node.names)),
+        ("known as", _aliases(answer["aliases"])),
         ("primary", store.short(node.primary) if node.primary else ""),
         ("adopted", ", ".join(store.short(id) for id in node.adopted)),
         ("children", str(answer["children"])),
         ("by", f"{node.agent or 'nobody'}, {ago(node.time)}" if node.time else ""),
-        ("changes", _changes(**answer["diff"])),
+        ("changes", _changes(**answer["diff"]) if answer["lost"] is None else ""),
+        ("code", f"lost: it came from {answer['lost'].source} without any" if answer["lost"] else ""),
         ("measured", _measured(node)),
+        ("in", _environment(answer["runs"])),
         ("claimed by", ", ".join(claims)),
     )
     return [(name, value) for name, value in facts if value]
+
+
+def _aliases(aliases: Aliases) -> str:
+    more = aliases.count - len(aliases.first[:ALIASES])
+    return ", ".join(map(str, aliases.first[:ALIASES])) + (f" and {more} more" if more else "")
+
+
+def _environment(runs: Sequence[RunView]) -> str:
+    """What is known of the environment of the last run that says."""
+    last = next((run for run in reversed(runs) if run.environment), None)
+    return f"{last.environment_id}: " + ", ".join(map(" ".join, last.environment.items())) if last else ""
 
 
 def _changes(files: int, insertions: int, deletions: int) -> str:
@@ -111,15 +130,18 @@ def _runs(runs: Sequence[RunView]) -> None:
     if not runs:
         return
     line()
-    columns = ("run", "status", "value", "seconds", "age", "seed", "platform", "protocol", "reason")
-    table(columns, [_run(run) for run in runs], right=("value", "seed"))
+    if len(runs) > RUNS:
+        line(styled(f"{len(runs)} runs, of which the last {RUNS} are", "dim"))
+    columns = ("run", "status", "value", "seconds", "age", "seed", "platform", "protocol", "environment", "reason")
+    table(columns, [_run(run) for run in runs[-RUNS:]], right=("value", "seed"))
 
 
 def _run(run: RunView) -> tuple[str, ...]:
     value = f"{run.metric} {number(run.value)}" if run.value is not None else "-"
-    head = (str(run.id)[:8], status(run.status.value), value, seconds(run.seconds), ago(run.started))
-    seed = "-" if run.seed is None else str(run.seed)
-    return (*head, seed, run.platform, str(run.protocol)[:8], headline(run.reason) or "-")
+    took, age = (seconds(run.seconds) if run.seconds else NOTHING, ago(run.started) if run.started else NOTHING)
+    seed = NOTHING if run.seed is None else str(run.seed)
+    where = (run.platform, str(run.protocol)[:8], run.environment_id or NOTHING)
+    return (str(run.id)[:8], status(run.status.value), value, took, age, seed, *where, headline(run.reason) or NOTHING)
 
 
 def _failure(store: Store, run: RunView) -> None:
