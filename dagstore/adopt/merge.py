@@ -111,7 +111,7 @@ class Merger:
             for origin, base, new in versions
         ]
         judge = Judge(
-            lambda start, end, edits: called(region, ours, start, end, edits),
+            lambda start, end, edits: called(region, ours, start, end, (edit.name for edit in edits)),
             lambda edit: rung_of(ours.kind, edit.new or edit.old, deep=deep),
             self._decided,
             lambda place, wishes, taken: self._rows_against(place, ours, wishes, taken),

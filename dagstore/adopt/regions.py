@@ -1,8 +1,7 @@
 """What the places of a file are called, and which rung of the ladder reaches them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from dagstore.adopt.edits import Edit
 from dagstore.adopt.units import Series, Unit
 
 _RUNGS = {
@@ -43,10 +42,10 @@ def rung_of(kind: str, units: Sequence[Unit], *, deep: bool) -> str:
     return said or ("entity" if deep else "lines")
 
 
-def called(parent: str, row: Series, start: int, end: int, edits: Sequence[Edit]) -> str:
-    """The name of the units `start:end` of a series in the region `parent`."""
-    names = {edit.name for edit in edits}
-    name = names.pop() if len(names) == 1 else ""
+def called(parent: str, row: Series, start: int, end: int, names: Iterable[str]) -> str:
+    """The name of the units `start:end` of a series in the region `parent`; `names` are those of what is done there."""
+    told = set(names)
+    name = told.pop() if len(told) == 1 else ""
     if not name and end - start == 1:
         name = row.units[start].item.name
     if row.kind in _FORMS:

@@ -1,0 +1,124 @@
+"""What a change of a file touches: the smallest syntactic regions that differ, named as adoptions name them."""
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from dagstore.adopt.cuts import cuts
+from dagstore.adopt.moves import moved, reordered
+from dagstore.adopt.part import Place
+from dagstore.adopt.regions import called
+from dagstore.adopt.syntax import Syntax, Text, syntax_of
+from dagstore.adopt.units import Parts, Series, Slots, Unit, Units, entities
+from dagstore.lines import is_text
+
+WHOLE = "*"
+"""The region of a file that came, went, or is not taken apart."""
+DEEPEST = 40
+"""Levels of units within units; what lies deeper is taken as a whole."""
+PARSED = 16
+"""Old versions that are kept as they were read: most of them have many children."""
+_TOGETHER = frozenset({"assignment", "value", "call", "attribute"})
+"""Kinds of units that are one edit if more than one of their slots differ: together they are one expression."""
+_INSIDE = (".", ":", "(", "[", "@", " ")
+"""What stands between the name of a region and that of one in it."""
+
+
+class Edit(NamedTuple):
+    """One region of one path, `before` and `after`: of a value its bytes, of what was added or removed nothing.
+
+    `region` is named as in a decision about it: `DEPTH`, `MLP.forward`, `optimizer(lr)`, `L3-5` (lines of the old
+    version, `L8-7` stands between two), `*` for the whole file. Where both are equal it was moved, or has another mode.
+    """
+
+    path: str
+    region: str
+    before: bytes
+    after: bytes
+
+
+def file_edits(path: str, old: bytes | None, new: bytes | None) -> tuple[Edit, ...]:
+    """What turns one version of a file into another, in the order of the old one; None is no file.
+
+    Empty if, and only if, both are the same. It never raises, whatever the bytes: what is not well-formed is compared
+    by its lines, what is no text as a whole.
+    """
+    if old == new:
+        return ()
+    if old is None or new is None or not (is_text(old) and is_text(new)):
+        return (Edit(path, WHOLE, old or b"", new or b""),)
+    before = _text(old, syntax_of(path))
+    after = Text(new, before.syntax, before)
+    if before.series is not None and after.series is not None:
+        rows = before.series, after.series
+    else:
+        rows = before.lines, after.lines
+    return tuple(_File(path).series("", *rows, 0)) or (_ending(path, before, after),)
+
+
+def touches(edits: Iterable[Edit], place: str) -> bool:
+    """Whether any of them lies in a place: `PATH` (a file or a folder) or `PATH:REGION` (the region or one in it)."""
+    colons = (at for at, sign in enumerate(place) if sign == ":")  # a file may have one in its name
+    places = [Place(place), *(Place(place[:at], place[at + 1 :]) for at in colons)]
+    return any(it.covers(edit.path) and _within(edit.region, it.region) for edit in edits for it in places)
+
+
+def _within(region: str, outer: str) -> bool:
+    return not outer or region == outer or region.startswith(tuple(outer + sign for sign in _INSIDE))
+
+
+@lru_cache(PARSED)
+def _text(data: bytes, syntax: Syntax) -> Text:
+    return Text(data, syntax)
+
+
+def _ending(path: str, old: Text, new: Text) -> Edit:
+    """What is left to differ between versions with the same units: how the last line ends, or what stands around."""
+    if old.full != new.full:
+        return Edit(path, WHOLE, old.data, new.data)
+    last = old.lines.units[-1]
+    sides = (last if text.ended else last[:-1] for text in (old, new))
+    return Edit(path, f"L{last.lines[0]}-{last.lines[1]}", *sides)
+
+
+class _File:
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def series(self, region: str, old: Series, new: Series, depth: int) -> Iterator[Edit]:
+        """The edits from one series to another, the moved entities of it last."""
+        names = moved(old.units, new.units)
+        units = reordered(new.units, old.units, names) if names else new.units
+        for cut in cuts(old.units, units):
+            place = called(region, old, cut.start, cut.end, (cut.name,))
+            if cut.end - cut.start == len(cut.new) == 1:
+                yield from self._unit(place, old.units[cut.start], cut.new[0], depth + 1)
+            else:
+                yield self._edit(place, _joined(old, old.units[cut.start : cut.end]), _joined(old, cut.new))
+        there = entities(old.units)
+        for name in sorted(names & there.keys()):
+            unit = old.units[there[name]]
+            yield self._edit(f"{region}.{name}" if region else name, unit, unit)
+
+    def _unit(self, region: str, old: Unit, new: Unit, depth: int) -> Iterable[Edit]:
+        parts = (old.parts(), new.parts()) if depth < DEEPEST else (None, None)
+        # What differs around the parts of a unit is an edit of all of it.
+        return tuple(self._parts(region, *parts, depth)) or (self._edit(region, old, new),)
+
+    def _parts(self, region: str, old: Parts, new: Parts, depth: int) -> Iterator[Edit]:
+        if old is None or new is None or old.kind != new.kind:
+            return
+        if isinstance(old, Series) and isinstance(new, Series):
+            yield from self.series(region, old, new, depth)
+        elif isinstance(old, Slots) and isinstance(new, Slots) and len(old.units) == len(new.units):
+            pairs = [pair for pair in zip(old.units, new.units, strict=True) if pair[0] != pair[1]]
+            if len(pairs) == 1 or old.kind not in _TOGETHER:
+                for one, other in pairs:
+                    yield from self._unit(region, one, other, depth + 1)
+
+    def _edit(self, region: str, before: bytes, after: bytes) -> Edit:
+        return Edit(self._path, region or WHOLE, bytes(before), bytes(after))
+
+
+def _joined(series: Series, units: Units) -> bytes:
+    return (b"," if series.comma else b"").join(units)
