@@ -1,7 +1,6 @@
 """What a change of a file touches: the smallest syntactic regions that differ, named as adoptions name them."""
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
 from dagstore.adopt.cuts import cuts
@@ -10,18 +9,24 @@ from dagstore.adopt.part import Place
 from dagstore.adopt.regions import called
 from dagstore.adopt.syntax import Syntax, Text, syntax_of
 from dagstore.adopt.units import Parts, Series, Slots, Unit, Units, entities
+from dagstore.adopt.versions import numbered
 from dagstore.lines import is_text
 
 WHOLE = "*"
 """The region of a file that came, went, or is not taken apart."""
 DEEPEST = 40
 """Levels of units within units; what lies deeper is taken as a whole."""
-PARSED = 16
-"""Old versions that are kept as they were read: most of them have many children."""
+READ = 32
+"""Versions that are kept as they were read."""
+MANY = 400
+"""Entities that changed places; of more, each is removed and added."""
 _TOGETHER = frozenset({"assignment", "value", "call", "attribute"})
 """Kinds of units that are one edit if more than one of their slots differ: together they are one expression."""
 _INSIDE = (".", ":", "(", "[", "@", " ")
 """What stands between the name of a region and that of one in it."""
+
+
+_read: dict[tuple[Syntax, bytes], Text] = {}
 
 
 class Edit(NamedTuple):
@@ -47,8 +52,7 @@ def file_edits(path: str, old: bytes | None, new: bytes | None) -> tuple[Edit, .
         return ()
     if old is None or new is None or not (is_text(old) and is_text(new)):
         return (Edit(path, WHOLE, old or b"", new or b""),)
-    before = _text(old, syntax_of(path))
-    after = Text(new, before.syntax, before)
+    before, after = _versions(old, new, syntax_of(path))
     if before.series is not None and after.series is not None:
         rows = before.series, after.series
     else:
@@ -67,9 +71,17 @@ def _within(region: str, outer: str) -> bool:
     return not outer or region == outer or region.startswith(tuple(outer + sign for sign in _INSIDE))
 
 
-@lru_cache(PARSED)
-def _text(data: bytes, syntax: Syntax) -> Text:
-    return Text(data, syntax)
+def _versions(old: bytes, new: bytes, syntax: Syntax) -> tuple[Text, Text]:
+    """Both versions; the last ones that were read are at hand, since most of them are what others are made from."""
+    before = _read.pop((syntax, old), None) or Text(old, syntax)
+    _read[syntax, old] = before
+    after = Text(new, syntax, before)
+    if after.series is not None and after.series.reading:
+        known = _read[syntax, new] = Text(new, syntax)
+        known.series = numbered(after.series)
+    while len(_read) > READ:
+        _read.pop(next(iter(_read)), None)
+    return before, after
 
 
 def _ending(path: str, old: Text, new: Text) -> Edit:
@@ -88,6 +100,7 @@ class _File:
     def series(self, region: str, old: Series, new: Series, depth: int) -> Iterator[Edit]:
         """The edits from one series to another, the moved entities of it last."""
         names = moved(old.units, new.units)
+        names = names if len(names) <= MANY else frozenset()
         units = reordered(new.units, old.units, names) if names else new.units
         for cut in cuts(old.units, units):
             place = called(region, old, cut.start, cut.end, (cut.name,))

@@ -1,5 +1,6 @@
 """What a node touches: the regions of its own diff, asked of files and of a store."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,12 @@ CASES = {
     ),
     "two places": ("8  # layers\nLR = 3e-4", "9  # layers\nLR = 1", [("DEPTH", "8", "9"), ("LR", "3e-4", "1")]),
 }
+
+
+def forget():
+    """Compare enough other files that none of these is remembered as it was read."""
+    for number in range(40):
+        file_edits("b.py", b"x = %d\n" % number, b"y = %d\n" % number)
 
 
 def said(path, old, new):
@@ -105,6 +112,22 @@ LINES = st.lists(st.sampled_from(["x = 1", "def f(a, b=2):", "    return a", "if
 def test_any_statements_have_edits_unless_they_are_the_same(old, new):
     one, other = ("\n".join(rows).encode() for rows in (old, new))
     assert bool(file_edits("a.py", one, other)) == (one != other)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 9), st.sampled_from(["x = 1", "    y = [1,\n        2]", "y(1)", ""])), max_size=9
+    )
+)
+def test_lines_are_those_of_the_old_version_however_it_came_to_be(changes):
+    versions = [[f"def f{number}(a):\n    return g(a, {number})\n\n" for number in range(10)]]
+    for at, text in changes:
+        versions.append([block + f"    {text.strip()}\n" * (at == number) for number, block in enumerate(versions[-1])])
+    texts = ["".join(version).encode() for version in versions]
+    for old, new in itertools.pairwise(texts):
+        inherited = file_edits("a.py", old, new)
+        forget()
+        assert inherited == file_edits("a.py", old, new)
 
 
 @pytest.mark.parametrize("path", ["a.py", "a.json", "a.yaml"])

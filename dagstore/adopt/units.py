@@ -6,6 +6,7 @@ worked out when somebody asks, since most units of a file are the same in all ve
 
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 SPACE = "space"
@@ -128,6 +129,18 @@ class Unit(bytes):
     def saying(self, data: bytes, tail: int = 0) -> "Unit":
         """Other bytes in its place; they are not taken apart again."""
         return Unit.of(data, self._item, self.lines, whole, self.gap, tail)
+
+    def down(self, by: int) -> "Unit":
+        """The same so many lines further down."""
+        made, before = self.parts.args if isinstance(self.parts, partial) else (self.parts, 0)
+        first, last = self.lines
+        parts = partial(_down, made, before + by)  # one step, however often it is moved
+        return Unit.of(self, self._item, (first + by, last + by), parts, self.gap, self.tail)
+
+
+def _down(parts: Callable[[], Parts], by: int) -> Parts:
+    made = parts()
+    return made and made._replace(units=tuple(unit.down(by) for unit in made.units))
 
 
 Units = tuple[Unit, ...]

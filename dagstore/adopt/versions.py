@@ -21,6 +21,17 @@ def reread(data: bytes, like: Series) -> Series | None:
     return None if units is None else like._replace(units=units)
 
 
+def numbered(series: Series) -> Series:
+    """The same series with the lines that its units have in the file, all of which they are."""
+    line = 1
+    units: list[Unit] = []
+    for unit in series.units:
+        by = line - unit.lines[0]
+        units.append(unit.down(by) if by else unit)
+        line += unit.count(b"\n")
+    return series._replace(units=tuple(units))
+
+
 class _Version:
     """Read up to the byte `at`, before which the first `number` of the known units stand as far as they are left."""
 
