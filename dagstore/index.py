@@ -143,14 +143,20 @@ def first_with(txn: Reader, tree: int) -> int:
 
 def touching(txn: Reader, path: str) -> Iterator[int]:
     """Nodes that may differ from their primary parent at `path`, oldest first; those that do are among them."""
-    begin = _path_key(path)
+    begin = path_key(path)
     for key, _ in txn.scan("paths", begin, after(begin)):
         yield int.from_bytes(key[PATH_BYTES:], "big")
 
 
+def touched_paths(txn: Reader) -> Iterator[tuple[bytes, int]]:
+    """All that `touching` would name, as the key of a path and a node; by path, then oldest first."""
+    for key, _ in txn.scan("paths"):
+        yield key[:PATH_BYTES], int.from_bytes(key[PATH_BYTES:], "big")
+
+
 def may_touch(txn: Reader, node: int, path: str) -> bool:
     """Whether `touching` would name the node: if not, its file at `path` is that of its primary parent."""
-    return txn.get("paths", _path_key(path) + node.to_bytes(4, "big")) is not None
+    return txn.get("paths", path_key(path) + node.to_bytes(4, "big")) is not None
 
 
 def has_lost(txn: Reader, objects: Objects, node: int) -> bool:
@@ -192,12 +198,13 @@ def _add_node(txn: Writer, objects: Objects, record: int, node: Node) -> int:
         _add_fact(txn, LATER, tree, number)
     before: Tree = objects.load(txn, row(primary).tree) if primary else EMPTY
     for change in changes(before, objects.load(txn, tree)):
-        txn.put("paths", _path_key(change.path) + number.to_bytes(4, "big"), b"")
+        txn.put("paths", path_key(change.path) + number.to_bytes(4, "big"), b"")
     return number
 
 
 @lru_cache(maxsize=1 << 10)
-def _path_key(path: str) -> bytes:
+def path_key(path: str) -> bytes:
+    """What the index knows a path by."""
     return BlobId.of(path.encode())[:PATH_BYTES]
 
 

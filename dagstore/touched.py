@@ -1,5 +1,6 @@
 """What a change of a file touches: the smallest syntactic regions that differ, named as adoptions name them."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -26,6 +27,14 @@ _INSIDE = (".", ":", "(", "[", "@", " ")
 """What stands between the name of a region and that of one in it."""
 
 
+_LINES = re.compile(r"\bL\d+-\d+")
+_KINDS = {
+    "argument": re.compile(r"\)$"),
+    "item": re.compile(r"\]$"),
+    "decorator": re.compile(r"@[^@]*$"),
+    "lines": re.compile(r"(^|:)L\d+-\d+$"),
+}
+_DEFINITION = re.compile(rb"(?:@[^\n]*\n\s*)*(?:async\s+)?(def|class)\b")
 _read: dict[tuple[Syntax, bytes], Text] = {}
 
 
@@ -65,6 +74,42 @@ def touches(edits: Iterable[Edit], place: str) -> bool:
     colons = (at for at, sign in enumerate(place) if sign == ":")  # a file may have one in its name
     places = [Place(place), *(Place(place[:at], place[at + 1 :]) for at in colons)]
     return any(it.covers(edit.path) and _within(edit.region, it.region) for edit in edits for it in places)
+
+
+def nameless(region: str) -> str:
+    """The region without the numbers of lines that it may hold: `Block.forward:L`."""
+    return _LINES.sub("L", region)
+
+
+def kind_of(edit: Edit) -> str:
+    """What kind of place an edit is of: `file`, `comment`, `import`, `decorator`, `argument` (or parameter), `item`,
+    `function`, `class`, `lines` (what has no name), `key`, `assignment` (at the top of a file) or `statement`.
+    """
+    if edit.region == WHOLE:
+        return "file"
+    if is_comment(edit):
+        return "comment"
+    if edit.region.startswith(("import ", "from ")):
+        return "import"
+    kind = next((kind for kind, form in _KINDS.items() if form.search(edit.region)), "")
+    return kind or _named_kind(edit)
+
+
+def _named_kind(edit: Edit) -> str:
+    definition = _DEFINITION.match((edit.after or edit.before).strip())
+    if definition:
+        return "class" if definition[1] == b"class" else "function"
+    if syntax_of(edit.path).language != "python":
+        return "key"
+    return "statement" if "." in edit.region else "assignment"
+
+
+def is_comment(edit: Edit) -> bool:
+    """Whether it is about nothing but comments and white space, as far as that can be told of what differs alone."""
+    if edit.before == edit.after or syntax_of(edit.path).language not in ("python", "toml", "yaml"):
+        return False
+    lines = (line.strip() for line in (edit.before + b"\n" + edit.after).split(b"\n"))
+    return edit.region != WHOLE and all(not line or line.startswith(b"#") for line in lines)
 
 
 def _within(region: str, outer: str) -> bool:
