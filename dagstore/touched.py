@@ -9,7 +9,7 @@ from dagstore.adopt.moves import moved, reordered
 from dagstore.adopt.part import Place
 from dagstore.adopt.regions import called
 from dagstore.adopt.syntax import Syntax, Text, syntax_of
-from dagstore.adopt.units import Parts, Series, Slots, Unit, Units, entities
+from dagstore.adopt.units import Parts, Series, Slots, Unit, Units
 from dagstore.adopt.versions import numbered
 from dagstore.lines import is_text
 
@@ -17,7 +17,7 @@ WHOLE = "*"
 """The region of a file that came, went, or is not taken apart."""
 DEEPEST = 40
 """Levels of units within units; what lies deeper is taken as a whole."""
-READ = 32
+READ = 256
 """Versions that are kept as they were read."""
 MANY = 400
 """Entities that changed places; of more, each is removed and added."""
@@ -28,11 +28,12 @@ _INSIDE = (".", ":", "(", "[", "@", " ")
 
 
 _LINES = re.compile(r"\bL\d+-\d+")
+_LAST_LINES = re.compile(r"\bL\d+-\d+$")
 _KINDS = {
     "argument": re.compile(r"\)$"),
     "item": re.compile(r"\]$"),
     "decorator": re.compile(r"@[^@]*$"),
-    "lines": re.compile(r"(^|:)L\d+-\d+$"),
+    "lines": re.compile(r"(^|:)L(\d+-\d+)?$"),
 }
 _DEFINITION = re.compile(rb"(?:@[^\n]*\n\s*)*(?:async\s+)?(def|class)\b")
 _read: dict[tuple[Syntax, bytes], Text] = {}
@@ -79,6 +80,15 @@ def touches(edits: Iterable[Edit], place: str) -> bool:
 def nameless(region: str) -> str:
     """The region without the numbers of lines that it may hold: `Block.forward:L`."""
     return _LINES.sub("L", region)
+
+
+def same_edit(edit: Edit) -> Edit:
+    """The edit by content, equal for nodes that made it at different lines: without blank lines around it, and where
+    what was there before tells the place, without its number.
+    """
+    before, after = edit.before.strip(b"\r\n"), edit.after.strip(b"\r\n")
+    region = _LAST_LINES.sub("L", edit.region) if before else edit.region
+    return Edit(edit.path, region, before, after)
 
 
 def kind_of(edit: Edit) -> str:
@@ -153,9 +163,8 @@ class _File:
                 yield from self._unit(place, old.units[cut.start], cut.new[0], depth + 1)
             else:
                 yield self._edit(place, _joined(old, old.units[cut.start : cut.end]), _joined(old, cut.new))
-        there = entities(old.units)
-        for name in sorted(names & there.keys()):
-            unit = old.units[there[name]]
+        for name in sorted(names):
+            unit = next(unit for unit in old.units if unit.entity == name)
             yield self._edit(f"{region}.{name}" if region else name, unit, unit)
 
     def _unit(self, region: str, old: Unit, new: Unit, depth: int) -> Iterable[Edit]:

@@ -111,6 +111,8 @@ def session(tmp_path_factory):
         "frontier",
         "why @last",
         "compatible @seed @last",
+        "ledger",
+        "effects",
         "show @last",
         "diff @last",
         "log",
