@@ -1,7 +1,7 @@
 """The sums that gains are of: which edits the measured nodes of a store have, and what each of them is worth."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import NamedTuple
@@ -38,10 +38,10 @@ class Sums:
     def __init__(self, store: Touching, txn: Reader, limit: int) -> None:
         self._store = store
         self._txn = txn
-        self._channel = store._channel(txn)
+        self.channel = store._channel(txn)
         self.unread = 0
         self._numbers: dict[Edit, int] = {}
-        self._nodes: list[int] = []
+        self.nodes: list[int] = []
         self._trials: list[Trial] = []
         found = self._pairs
         self.outside = max(0, len(found) - limit)
@@ -50,7 +50,7 @@ class Sums:
 
     def answer(self) -> Effects:
         """All of it; `Accounting.effects` says what it holds."""
-        channel, told = self._channel, self.told()
+        channel, told = self.channel, self.told()
         places = {at: place for place, at in enumerate(self._order)}
         asked, testable = self._asked()
         return Effects(
@@ -60,7 +60,7 @@ class Sums:
             platform=channel.platform if channel else None,
             noise=self.noise,
             sd=self.sd if self._trials else self.noise.sd,
-            assumed=self.noise.sd is None and bool(self._trials),
+            assumed=self.assumed,
             spread=self._model.spread if self._trials else None,
             nodes=len(self._trials),
             outside=self.outside,
@@ -75,12 +75,38 @@ class Sums:
 
     def told(self) -> list[Told]:
         """Every edit with what it is worth, those that are surest to help first."""
-        edits, holders = list(self._numbers), self._model.holders
-        return [Told(edits[at], self._effects[at], self._holding(holders[at]), self._alone(at)) for at in self._order]
+        edits, holders = self._contents, self._model.holders
+        return [Told(edits[at], self.effects[at], self._holding(holders[at]), self._alone(at)) for at in self._order]
+
+    @cached_property
+    def effects(self) -> dict[int, Estimate]:
+        """What every edit is worth, by its number."""
+        return self._model.effects()
+
+    def total(self, edits: frozenset[int]) -> Estimate:
+        """What some edits are worth together."""
+        return self._model.total(edits)
+
+    def content(self, number: int) -> Edit:
+        return self._contents[number]
+
+    def count(self, number: int) -> int:
+        """How many nodes have an edit."""
+        return len(self._model.holders[number])
+
+    @cached_property
+    def gains(self) -> dict[int, float]:
+        """What every node gained over its parent."""
+        return {node: trial.gain for node, trial in zip(self.nodes, self._trials, strict=True)}
+
+    @property
+    def edits(self) -> list[frozenset[int]]:
+        """The numbers of the edits of each of `nodes`."""
+        return [trial.edits for trial in self._trials]
 
     @cached_property
     def noise(self) -> Noise:
-        return self._channel.pool.noise() if self._channel else Noise(None, 0)
+        return self.channel.pool.noise() if self.channel else Noise(None, 0)
 
     @cached_property
     def sd(self) -> float:
@@ -90,9 +116,20 @@ class Sums:
         sizes = sorted(abs(trial.gain) for trial in self._trials)
         return sizes[len(sizes) // 2] / _MEDIAN / math.sqrt(2) if sizes else 0.0
 
-    def has(self, node: int) -> frozenset[int]:
-        """The numbers of the edits of any node's own diff, as far as they are known."""
-        return frozenset(self._numbers[edit] for edit in self._edits(node) if edit in self._numbers)
+    def numbers(self, edits: Iterable[Edit]) -> frozenset[int]:
+        """The numbers of edits, of those that have one."""
+        return frozenset(self._numbers[edit] for edit in edits if edit in self._numbers)
+
+    def edits_of(self, node: int) -> set[Edit]:
+        """The edits of any node's own diff by content; comments do nothing, and what cannot be read has none."""
+        try:
+            return self._edits(node)
+        except DagError:
+            return set()
+
+    @property
+    def assumed(self) -> bool:
+        return self.noise.sd is None and bool(self._trials)
 
     # --- trials ---
 
@@ -100,11 +137,11 @@ class Sums:
     def _pairs(self) -> Sequence[Pair]:
         """Comparable nodes, oldest first; of nodes with the same files over the same files, the first."""
         columns, first = self._store._columns(self._txn), firsts(self._txn)
-        found = pairs(columns.primary, first, measured(self._txn, self._channel))
+        found = pairs(columns.primary, first, measured(self._txn, self.channel))
         return list({(pair.tree, pair.base): pair for pair in found}.values())
 
     def _add(self, pair: Pair) -> None:
-        assert self._channel
+        assert self.channel
         try:
             edits = self._edits(pair.node)
         except DagError:
@@ -112,13 +149,17 @@ class Sums:
             return
         if edits:
             numbers = frozenset(self._numbers.setdefault(edit, len(self._numbers)) for edit in edits)
-            gain = pair.gain(self._channel.direction)
+            gain = pair.gain(self.channel.direction)
             self._trials.append(Trial(gain, numbers, pair.tree, pair.base, pair.new.n, pair.old.n))
-            self._nodes.append(pair.node)
+            self.nodes.append(pair.node)
 
     def _edits(self, node: int) -> set[Edit]:
         """The edits of a node by content; comments do nothing."""
         return {same_edit(edit) for edit in self._store._edits(self._txn, node) if not is_comment(edit)}
+
+    @cached_property
+    def _contents(self) -> list[Edit]:
+        return list(self._numbers)
 
     # --- estimates ---
 
@@ -127,15 +168,11 @@ class Sums:
         return Additive(self._trials, self.sd)
 
     @cached_property
-    def _effects(self) -> dict[int, Estimate]:
-        return self._model.effects()
-
-    @cached_property
     def _order(self) -> list[int]:
-        return sorted(self._effects, key=lambda at: (-self._effects[at].low, at))
+        return sorted(self.effects, key=lambda at: (-self.effects[at].low, at))
 
     def _holding(self, trials: Sequence[int]) -> list[int]:
-        return sorted(self._nodes[at] for at in trials)
+        return sorted(self.nodes[at] for at in trials)
 
     def _alone(self, edit: int) -> int:
         return sum(len(self._trials[at].edits) == 1 for at in self._model.holders[edit])

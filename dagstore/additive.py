@@ -25,6 +25,8 @@ from typing import NamedTuple
 from dagstore.rank import MAX, Z90
 
 EXACT, NEAR, WIDE = 60, 40, 120
+ROOM = 160
+"""Gains that a sum of edits is judged by, about the same number for each of them."""
 SIDE = 20
 """Gains of each kind that an interaction is told from: with both edits, with the one, with the other."""
 OUTLYING = 20.0
@@ -84,7 +86,8 @@ class Additive:
     def total(self, edits: Collection[int]) -> Estimate:
         """The sum of the effects of some edits, each of which is known; errors that they share are counted once."""
         wanted = frozenset(edits)
-        some = dict.fromkeys(at for edit in wanted for at in self._around(self.holders[edit]))
+        share = ROOM // (len(wanted) or 1) or 1
+        some = dict.fromkeys(at for edit in sorted(wanted) for at in self._around(self.holders[edit])[:share])
         counts = {at: float(len(self._trials[at].edits & wanted)) for at in some}
         return averaged([factor.total(counts, len(wanted)) for factor in self._factored(some)], self._unit)
 
@@ -125,9 +128,9 @@ class Additive:
         return len(self.holders[edit]) > 1
 
     def _around(self, holders: Sequence[int]) -> Sequence[int]:
-        """The trials that an edit is judged by."""
+        """The trials that an edit is judged by, those that have it first."""
         whole = self._component[holders[0]]
-        return whole if len(whole) <= EXACT else self._nearest(holders)
+        return list(dict.fromkeys([*holders, *whole])) if len(whole) <= EXACT else self._nearest(holders)
 
     @cached_property
     def _component(self) -> Sequence[list[int]]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from dagstore.accounting import Accounting
 from dagstore.base import BATCH
 from dagstore.blaming import Blaming
 from dagstore.comparing import Comparing
@@ -23,6 +22,7 @@ from dagstore.paths import CHARTER_PATH
 from dagstore.refs import SEED
 from dagstore.storage import Storage
 from dagstore.storage_lmdb import BEHIND, LmdbStorage
+from dagstore.suggesting import Suggesting
 
 if TYPE_CHECKING:
     from dagstore.charter import Charter
@@ -39,7 +39,7 @@ Clock = Callable[[], float]
 Entropy = Callable[[int], bytes]
 
 
-class Store(Explaining, Comparing, Blaming, Accounting, Importing, Keeping):
+class Store(Explaining, Comparing, Blaming, Suggesting, Importing, Keeping):
     """An open store. Use it as a context manager, or `close()` it.
 
     Reading takes no lock that a writer waits for; one store may be shared by the threads of a process, never across

@@ -113,6 +113,7 @@ def session(tmp_path_factory):
         "compatible @seed @last",
         "ledger",
         "effects",
+        "suggest",
         "show @last",
         "diff @last",
         "log",
