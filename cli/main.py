@@ -18,7 +18,7 @@ VERBS = {
     "Begin": ("init", "spawn", "seal", "adopt"),
     "Measure": ("run", "queue", "train", "agent"),
     "Look": (
-*("frontier", "why", "compatible", "ledger", "effects", "suggest", "show", "diff", "log"),
+        *("frontier", "why", "compatible", "ledger", "effects", "suggest", "show", "diff", "log"),
         *("children", "tree", "files", "cat", "blame", "checkout", "protocols", "platforms"),
     ),
     "Move": ("import",),

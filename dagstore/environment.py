@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import lmdb
 
-from dagstore.errors import Damaged, Unavailable
+from dagstore.errors import Damaged, Refused, Unavailable
 from dagstore.presence import boot_id
 from dagstore.storage import SETS, TABLES
 from dagstore.transactions import FRAMES
@@ -103,8 +103,10 @@ def open_tables(env: lmdb.Environment, readonly: bool) -> dict[str, Any]:
         return _open_tables(env, names, create=False)
     except lmdb.NotFoundError:
         if readonly:
-            raise Damaged(
-                "the store lacks some of its tables", hint="make them again with `dag fsck --reindex`"
+            raise Refused(
+                "the store has indexes of another version, without some tables of this one",
+                hint="make them again with `dag fsck --reindex`",
+                code="stale_index",
             ) from None
         return _open_tables(env, names, create=True)
 

@@ -15,6 +15,7 @@ from importlib import metadata
 from itertools import takewhile
 from pathlib import Path
 
+import lmdb
 import pytest
 
 import dagstore
@@ -591,6 +592,18 @@ def test_stale_indexes_are_built_again(store, project):
     assert "dag fsck --reindex" in answer.error["hint"]
     assert store("fsck", "--reindex", "--json").json["reindexed"] > 0
     assert store("stats", "--json").json["nodes"] == 1
+
+
+def test_indexes_of_an_earlier_version_that_lack_a_table_are_built_again(store, project):
+    with lmdb.open(str(project / ".dag" / "index"), max_dbs=32, lib_version=0) as env:
+        table = env.open_db(b"census")
+        with env.begin(write=True) as txn:
+            txn.drop(table)
+    answer = store("frontier", "--json")
+    assert (answer.code, answer.error["code"]) == (4, "stale_index")
+    assert "dag fsck --reindex" in answer.error["hint"]
+    assert store("fsck", "--reindex", "--json").json["reindexed"] > 0
+    assert store("frontier", "--json").json["nodes"] == []
 
 
 def put(project, table, key, value):
