@@ -16,10 +16,11 @@ with paused():
 
 VERBS = {
     "Begin": ("init", "spawn", "seal", "adopt"),
-    "Measure": ("run", "queue", "train", "agent"),
+    "Measure": ("run", "queue", "train", "confirm", "agent"),
     "Look": (
-        *("frontier", "why", "compatible", "ledger", "effects", "suggest", "show", "diff", "log"),
-        *("children", "tree", "files", "cat", "blame", "checkout", "protocols", "platforms"),
+        *("frontier", "records", "why", "compatible", "ledger", "effects", "suggest"),
+        *("show", "diff", "log", "children", "tree", "files", "cat", "blame", "checkout"),
+        *("protocols", "platforms"),
     ),
     "Move": ("import",),
     "Talk": ("note", "name", "claims", "board"),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagstore.chains import id_of
+from dagstore.channels import Channel, default_channel
 from dagstore.errors import BadInput, Damaged, NotFound, Refused
 from dagstore.files import BlobFiles
 from dagstore.finding import enter, find, short
@@ -14,7 +15,6 @@ from dagstore.index import ADOPTION, RUN, add, catch_up, facts, graph_row, has_l
 from dagstore.model import Adoption, Decision, Node, Run, Tree, names_of
 from dagstore.objects import Objects
 from dagstore.paths import CHARTER_PATH
-from dagstore.ranking import Channel, default_channel
 from dagstore.refs import resolve
 from dagstore.rows import id_of_node, record_of, unreadable
 from dagstore.shown import Rows

@@ -10,10 +10,10 @@ from dagstore.finding import find
 from dagstore.graph import merge_base
 from dagstore.ids import BlobId, NodeId
 from dagstore.index import graph_row, resolutions, row_of
+from dagstore.lineage import moments_of
 from dagstore.looking import Looking
 from dagstore.model import OPEN, Decision, GateFinding, Resolution, Side, Tree
 from dagstore.objects import Objects
-from dagstore.ranking import moments_of
 from dagstore.storage import Reader
 
 if TYPE_CHECKING:

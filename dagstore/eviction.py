@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from dagstore.chains import size_of
+from dagstore.channels import channels
 from dagstore.errors import BadInput
 from dagstore.files import BlobFiles
 from dagstore.finding import find
@@ -17,7 +18,7 @@ from dagstore.ids import BlobId, RunId, TreeId
 from dagstore.index import RUN, facts
 from dagstore.model import Run
 from dagstore.objects import Objects
-from dagstore.ranking import channels, ranked
+from dagstore.ranking import ordered
 from dagstore.records import DELTA, FILE, NUMBER, SPLICE, read_packed, read_record, read_tree
 from dagstore.storage import Reader
 from dagstore.tombstones import Tombstone, is_gone
@@ -136,7 +137,7 @@ class Eviction:
 
     def _spare_best(self, txn: Reader) -> None:
         for channel in channels(txn):
-            for node, _ in islice(ranked(txn, channel), self._policy.keep_best):
+            for node in islice(ordered(txn, channel), self._policy.keep_best):
                 for number in facts(txn, node, RUN):
                     run: Run = self._objects.load(txn, number)
                     for blob in run.artifacts.values():

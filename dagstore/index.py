@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 
 from dagstore.chains import id_of
+from dagstore.channels import Channel
 from dagstore.errors import Damaged
 from dagstore.finding import enter, find
 from dagstore.graph import RowOf, make_row
@@ -16,7 +17,7 @@ from dagstore.model import EMPTY, NAMES, Adoption, Node, Note, Protocol, Resolut
 from dagstore.objects import Objects
 from dagstore.paths import LOST_PATH
 from dagstore.quarantine import records_left_out
-from dagstore.ranking import Channel, add_run
+from dagstore.ranking import add_run
 from dagstore.records import NODE, read_record
 from dagstore.rows import append_row, count_nodes, pair, read_row
 from dagstore.storage import INDEXED, SETS, Reader, Writer, after

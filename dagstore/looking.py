@@ -7,24 +7,22 @@ from typing import TYPE_CHECKING
 
 from dagstore.base import Ref
 from dagstore.chains import id_of
-from dagstore.errors import BadInput, Damaged, NotFound
+from dagstore.errors import Damaged, NotFound
 from dagstore.finding import find, short
-from dagstore.frontier import Frontier, FrontierRow
-from dagstore.graph import Row
-from dagstore.ids import BlobId, NodeId, ProtocolId, RunId
+from dagstore.ids import BlobId, NodeId, RunId
 from dagstore.index import ADOPTION, ALIAS, NOTE, RUN, children, facts, graph_row, has_lost
+from dagstore.lineage import Lineage
 from dagstore.manifests import file_in
 from dagstore.model import EMPTY, Adoption, Change, Entry, Note, Run, changes
 from dagstore.names import all_names
 from dagstore.paths import near
-from dagstore.rank import Moments, Noise, interval
-from dagstore.ranking import Channel, channels, moments_of, ranked, ranked_by
-from dagstore.refs import resolve_protocol, seed
+from dagstore.ranking import judged
 from dagstore.shown import Rows
 from dagstore.storage import Reader, after
 from dagstore.tracing import Tracing
 
 if TYPE_CHECKING:
+    from dagstore.channels import Channel
     from dagstore.charter import Charter
     from dagstore.claims import Claim
     from dagstore.columns import PlatformView, ProtocolView
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
     from dagstore.views import AdoptionView, Aliases, Diff, DiffStat, FileDiff, NodeView, NoteView, RunView
     from dagstore.workspaces import Workspace
 
-STRATEGIES = ("estimate",)
 SHOWN_ALIASES = 20
 CONTRADICTED = "contradicted"
 """The status of a node that has no runs and cannot be queued before somebody resolves it."""
@@ -191,47 +188,6 @@ class Looking(Tracing):
         with self._storage.read() as txn:
             return Rows(platforms(txn, self._objects))
 
-    def frontier(
-        self,
-        top: int = 20,
-        *,
-        strategy: str = "estimate",
-        metric: str | None = None,
-        platform: str | None = None,
-        protocol: str | ProtocolId | None = None,
-    ) -> Frontier:
-        """The best measured nodes of the protocol that was measured last, one row for all nodes with the same tree.
-
-        Another `protocol` is named by its id or 4 or more digits of it; of an imported one nothing is shown unasked.
-        The estimate is the mean of the runs, `low` and `high` its 90 % interval under the pooled noise (None until
-        something was measured twice). Another `metric` than the charter's is ranked from the runs in that column.
-        """
-        if strategy not in STRATEGIES:
-            raise BadInput(f"no strategy {strategy!r}", hint="there is: " + ", ".join(STRATEGIES))
-        if top < 0:
-            raise BadInput(f"top {top} nodes make no ranking", hint="ask for 0 or more")
-        with self._storage.read() as txn:
-            channel = self._channel(txn, platform, resolve_protocol(txn, str(protocol)) if protocol else None)
-            if channel is None:
-                return self._empty_frontier(txn, platform)
-            if metric not in (None, channel.metric):
-                return self._by_metric(txn, channel, str(metric), top)
-            noise = channel.pool.noise()
-            best = enumerate(islice(ranked(txn, channel), top), start=1)
-            rows = (self._row(txn, rank, seq, moments, noise) for rank, (seq, moments) in best)
-            return self._frontier(txn, channel, channel.metric, noise, Rows(rows))
-
-    def frontiers(self, top: int = 20) -> tuple[Frontier, ...]:
-        """A ranking for every (protocol, platform), the oldest first."""
-        with self._storage.read() as txn:
-            answers = []
-            for channel in channels(txn):
-                noise = channel.pool.noise()
-                best = enumerate(islice(ranked(txn, channel), top), start=1)
-                rows = Rows(self._row(txn, rank, seq, moments, noise) for rank, (seq, moments) in best)
-                answers.append(self._frontier(txn, channel, channel.metric, noise, rows))
-            return tuple(answers)
-
     def _file(self, txn: Reader, seq: int, ref: Ref, path: str) -> int:
         """The record of one file of a node, which was called `ref`; `NotFound` with what is near if there is none."""
         try:
@@ -254,8 +210,9 @@ class Looking(Tracing):
         id = self._id(txn, seq)
         note = self._first_note(txn, seq)
         channel = self._column_of(txn, seq)
-        moments = moments_of(txn, channel, row.first) if channel else Moments()
-        low, high = interval(moments, channel.pool.noise()) if channel and moments.n else (None, None)
+        ranked = judged(Lineage(txn, channel), row.first) if channel else None
+        if ranked is not None and not ranked.moments.n:
+            ranked = None
         runs, status = self._outcome(txn, row.first)
         if not runs and self._open(txn, seq):
             status = CONTRADICTED
@@ -271,13 +228,13 @@ class Looking(Tracing):
             time=note.time if note else 0,
             runs=runs,
             status=status,
-            estimate=moments.mean if moments.n else None,
-            low=low,
-            high=high,
+            estimate=ranked.estimate if ranked else None,
+            low=ranked.low if ranked else None,
+            high=ranked.high if ranked else None,
             names=tuple(name for name, named in all_names(txn) if named == id),
         )
 
-    def _column_of(self, txn: Reader, seq: int) -> Channel | None:
+    def _column_of(self, txn: Reader, seq: int) -> "Channel | None":
         """What the estimate of a node is of: the default column, or that of its last run where its code is lost."""
         run = self._last_run(txn, seq) if has_lost(txn, self._objects, seq) else None
         return self._channel(txn, run.platform, run.protocol) if run else self._channel(txn)
@@ -329,41 +286,3 @@ class Looking(Tracing):
                 more, fewer = count_changes(old, new)
                 insertions, deletions = insertions + more, deletions + fewer
         return DiffStat(len(changed), insertions, deletions)
-
-    def _empty_frontier(self, txn: Reader, platform: str | None) -> Frontier:
-        charter = self._charter(txn, seed(txn))
-        outside = sum(channel.runs for channel in channels(txn))
-        return Frontier(charter.metric, charter.direction, None, platform, Noise(None, 0), "estimate", outside, Rows())
-
-    def _frontier(self, txn: Reader, channel: Channel, metric: str, noise: Noise, rows: Rows[FrontierRow]) -> Frontier:
-        outside = sum(other.runs for other in channels(txn)) - channel.runs
-        return Frontier(metric, channel.direction, channel.protocol, channel.platform, noise, "estimate", outside, rows)
-
-    def _row(self, txn: Reader, rank: int, seq: int, moments: Moments, noise: Noise) -> FrontierRow:
-        row: Row = graph_row(txn, seq)
-        id = self._id(txn, seq)
-        note = self._first_note(txn, seq)
-        low, high = interval(moments, noise)
-        return FrontierRow(
-            rank=rank,
-            id=id,
-            short=short(txn, id),
-            estimate=moments.mean,
-            low=low,
-            high=high,
-            runs=moments.n,
-            message=note.text if note else "",
-            agent=note.author if note else "",
-            generation=row.generation,
-            primary=self._id(txn, row.primary) if row.primary else None,
-            adopted=self._ids(txn, row.adopted),
-        )
-
-    def _by_metric(self, txn: Reader, channel: Channel, metric: str, top: int) -> Frontier:
-        """A ranking by another metric than the protocol's, in the same direction."""
-        noise = Noise(None, 0)
-        best = enumerate(islice(ranked_by(txn, channel, metric), top), start=1)
-        rows = Rows(self._row(txn, rank, seq, moments, noise) for rank, (seq, moments) in best)
-        if top and not rows:
-            raise NotFound(f"no run in this column reports {metric!r}", hint="`dag show @last` lists what runs report")
-        return self._frontier(txn, channel, metric, noise, rows)

@@ -8,10 +8,11 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from dagstore.channels import Channel
 from dagstore.index import SAME
+from dagstore.lineage import members
 from dagstore.model import Direction
 from dagstore.rank import MAX, Z90, Moments, Noise
-from dagstore.ranking import Channel, ranked
 from dagstore.storage import Reader, after
 
 
@@ -42,7 +43,7 @@ def firsts(txn: Reader) -> dict[int, int]:
 
 def measured(txn: Reader, channel: Channel | None) -> dict[int, Moments]:
     """What was measured of every tree in a column."""
-    return dict(ranked(txn, channel)) if channel else {}
+    return dict(members(txn, channel)) if channel else {}
 
 
 def pairs(

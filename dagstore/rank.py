@@ -33,11 +33,13 @@ class Moments(NamedTuple):
 class Noise(NamedTuple):
     """Run-to-run noise pooled over repeated measurements; `sd` is None until something was repeated.
 
-    `n` counts the runs of configurations that were measured more than once.
+    `n` counts the runs of configurations that were measured more than once. While there are none, `assumed` is what
+    the noise is taken to be, or None where there is nothing to assume it from.
     """
 
     sd: float | None
     n: int
+    assumed: float | None = None
 
 
 class Pool(NamedTuple):

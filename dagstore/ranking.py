@@ -1,47 +1,56 @@
-"""The frontier index: for every (protocol, platform) the measured trees in the order of their estimate.
+"""The frontier index: for every channel the measured trees in the order of what they are worth.
 
-A tree is named by the first node that has it.
+Rows of the set `scores`, where `order` is one of `ORDERS`:
 
-Rows of the table `rank`, all derived from runs in sequence order:
+    <channel:4> <order:1> <score:8> <node:4>
 
-    c <protocol> <platform>           -> channel number
-    d <channel:4>                     -> [protocol, platform, metric, direction, ok runs, pool…]
-    s <channel:4> <score:8> <node:4>  ->
-    t <channel:4> <node:4>            -> [n, mean, squares]
-    l                                 -> channel of the last measured run of code that is not lost
-    m <channel:4> <metric>            -> number of the column of another metric
-    x <column:4> <node:4>             -> [n, mean, squares], where n > 1
+and of the table `rank`, for the trees from which a channel learns how trees differ from their parents:
 
-and of the set `metrics`, for every metric besides the protocol's:
+    p <channel:4> <begin of the node's id:4> <node:4>  ->
 
-    <column:4> <score:8> <node:4>
-
-A channel's noise and order change in the transaction that records the run: a reader sees both or neither.
+The order is kept as of the last run of a tree or of those below it. Whoever ranks takes some trees more than are
+wanted, and estimates them as of now.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
-from dagstore.codec import pack, unpack
-from dagstore.ids import BlobId, ProtocolId
+from dagstore.channels import Channel, Learned, channel_for, measured_last, save_channel, scale
+from dagstore.lineage import LIMIT, Lineage, Standing, trees_down
+from dagstore.metrics import Metrics, add_metrics
 from dagstore.model import Direction, Protocol, Run, Status
-from dagstore.rank import Moments, Pool, score_key, score_value
+from dagstore.posterior import Posterior, grid, learned, spread_of_half
+from dagstore.rank import MAX, Z90, Moments, score_key
+from dagstore.rows import id_of_node
 from dagstore.storage import Reader, Writer, after
 
+ORDERS = ("estimate", "optimistic", "pessimistic")
+"""Append only: the position is part of the key."""
+SAMPLE = 400
+"""How many trees a channel learns from: those whose ids are smallest, which is as good as chance."""
+SWEEP = 256
+"""How many trees are brought up to date with one run."""
+SMALL = 4096
+"""A channel with fewer trees is brought up to date whenever it has grown by half."""
+DRIFT = 0.15
+"""So much the noise may change, as a share of it, before a channel is brought up to date."""
 
-class Channel(NamedTuple):
-    """One column of comparable numbers."""
 
-    number: int
-    protocol: ProtocolId
-    platform: str
-    metric: str
-    direction: Direction
-    runs: int
-    pool: Pool
+class Ranked(NamedTuple):
+    """A measured tree: its estimate, that one's standard deviation and 90 % interval (None: nothing is known of it)."""
+
+    tree: int
+    moments: Moments
+    estimate: float
+    sd: float
+    low: float | None
+    high: float | None
 
 
-Metrics = Mapping[str, float]
+Estimated = tuple[Ranked, Posterior | None]
+"""A tree without its interval as yet, and the posterior that gives it, where more than its own runs speak of it."""
 
 
 def add_run(
@@ -55,136 +64,182 @@ def add_run(
     value = run.metrics.get(protocol.metric)
     if run.status is not Status.OK or value is None:
         return 0
-    channel = _channel_for(txn, run, protocol)
-    number = channel.number.to_bytes(4, "big")
-    row = b"t" + number + node.to_bytes(4, "big")
-    old = _moments(txn.get("rank", row))
-    new = old.add(value)
-    if old.n:
-        txn.delete("rank", _score(channel, old.mean, node))
-    txn.put("rank", _score(channel, new.mean, node), b"")
-    txn.put("rank", row, pack([new.n, new.mean, new.squares]))
-    _save(txn, channel._replace(runs=channel.runs + 1, pool=channel.pool.replace(old, new)))
-    if leads:
-        txn.put("rank", b"l", number)
-    before = only(channel) if old.n == 1 else {}
-    for name in sorted(run.metrics.keys() - {protocol.metric}):
-        _add_metric(txn, channel, name, node, run.metrics[name], old.n, before.get(name))
-    return new.n
-
-
-def channels(txn: Reader) -> list[Channel]:
-    """All channels, in the order of their first run."""
-    return [_channel(int.from_bytes(key[1:], "big"), row) for key, row in txn.scan("rank", b"d", b"e")]
-
-
-def default_channel(txn: Reader, platform: str | None = None, protocol: ProtocolId | None = None) -> Channel | None:
-    """The column that a ranking shows unless told otherwise; None when nothing was measured.
-
-    It is of the protocol that was measured last, on the platform with the most runs of it (or those asked for). Code
-    that is lost cannot be built on, so runs of it are shown only where protocol or platform ask for them.
-    """
-    last = txn.get("rank", b"l")
-    if last is None and platform is None and protocol is None:
-        return None
-    wanted = [one for one in channels(txn) if platform in (None, one.platform) and protocol in (None, one.protocol)]
-    if protocol is None and last is not None:
-        protocol = _channel(int.from_bytes(last, "big"), txn.get("rank", b"d" + last) or b"").protocol
-    same = [one for one in wanted if one.protocol == protocol] or wanted[-1:]
-    return max(same, key=lambda one: (one.runs, -one.number), default=None)
-
-
-def ranked(txn: Reader, channel: Channel) -> Iterator[tuple[int, Moments]]:
-    """Measured trees of a channel with their moments, best estimate first; equal estimates by age."""
-    number = channel.number.to_bytes(4, "big")
-    prefix = b"s" + number
-    for key, _ in txn.scan("rank", prefix, after(prefix)):
-        yield int.from_bytes(key[13:], "big"), _moments(txn.get("rank", b"t" + number + key[13:]))
-
-
-def ranked_by(txn: Reader, channel: Channel, metric: str) -> Iterator[tuple[int, Moments]]:
-    """The same by another metric that runs in the channel report, in the channel's direction."""
-    column = txn.get("rank", _column_name(channel, metric))
-    for key, _ in txn.scan("metrics", column, after(column)) if column else ():
-        several = txn.get("rank", b"x" + column + key[12:]) if column else None
-        value = score_value(key[4:12], channel.direction)
-        yield int.from_bytes(key[12:], "big"), _moments(several) if several else Moments(1, value)
-
-
-def moments_of(txn: Reader, channel: Channel, node: int) -> Moments:
-    """What was measured of the tree of one node in a channel; `n` is 0 if nothing was."""
-    return _moments(txn.get("rank", b"t" + channel.number.to_bytes(4, "big") + node.to_bytes(4, "big")))
-
-
-def members(txn: Reader, channel: Channel) -> Iterator[int]:
-    """Every measured tree of a channel, in the order of recording."""
-    prefix = b"t" + channel.number.to_bytes(4, "big")
-    for key, _ in txn.scan("rank", prefix, after(prefix)):
-        yield int.from_bytes(key[5:], "big")
-
-
-def _add_metric(
-    txn: Writer, channel: Channel, metric: str, node: int, value: float, runs: int, only: float | None
-) -> None:
-    """Account for another metric of a run, `runs` of which were counted before; `only` is its value in a single one."""
-    column = _column(txn, channel, metric)
-    row = b"x" + column + node.to_bytes(4, "big")
-    old = Moments(1, only) if only is not None else _moments(txn.get("rank", row)) if runs > 1 else Moments()
-    new = old.add(value)
-    if old.n:
-        txn.delete("metrics", column + score_key(old.mean, channel.direction) + node.to_bytes(4, "big"))
-    txn.put("metrics", column + score_key(new.mean, channel.direction) + node.to_bytes(4, "big"), b"")
-    if runs:
-        txn.put("rank", row, pack([new.n, new.mean, new.squares]))
-
-
-def _column(txn: Writer, channel: Channel, metric: str) -> bytes:
-    name = _column_name(channel, metric)
-    column = txn.get("rank", name)
-    if column is None:
-        last = next((key for key, _ in txn.scan("metrics", reverse=True)), bytes(4))
-        column = (int.from_bytes(last[:4], "big") + 1).to_bytes(4, "big")
-        txn.put("rank", name, column)
-    return column
-
-
-def _column_name(channel: Channel, metric: str) -> bytes:
-    # A name may be longer than a key.
-    return b"m" + channel.number.to_bytes(4, "big") + BlobId.of(metric.encode())
-
-
-def _channel_for(txn: Writer, run: Run, protocol: Protocol) -> Channel:
-    name = _name(run.protocol, run.platform)
-    raw = txn.get("rank", name)
-    if raw is not None:
-        return _channel(int.from_bytes(raw, "big"), txn.get("rank", b"d" + raw) or b"")
-    number = 1 + sum(1 for _ in txn.scan("rank", b"d", b"e"))
-    txn.put("rank", name, number.to_bytes(4, "big"))
-    return Channel(number, run.protocol, run.platform, protocol.metric, protocol.direction, 0, Pool())
-
-
-def _name(protocol: ProtocolId, platform: str) -> bytes:
-    return b"c" + protocol + platform.encode()
-
-
-def _save(txn: Writer, channel: Channel) -> None:
-    pool = channel.pool
-    row = [bytes(channel.protocol), channel.platform, channel.metric, channel.direction.value]
-    txn.put(
-        "rank",
-        b"d" + channel.number.to_bytes(4, "big"),
-        pack([*row, channel.runs, pool.runs, pool.groups, pool.squares]),
+    channel = channel_for(txn, run, protocol)
+    old = Lineage(txn, channel).standing(node)
+    new = old._replace(moments=old.moments.add(value))
+    channel = channel._replace(
+        runs=channel.runs + 1,
+        pool=channel.pool.replace(old.moments, new.moments),
+        trees=channel.trees + (not old.moments.n),
     )
+    if not old.moments.n:
+        _into_sample(txn, channel, node)
+    lineage = Lineage(txn, channel)
+    lineage.put(txn, node, new)
+    if channel.runs >= channel.learned.due or (channel.pool.groups and not channel.learned.shares):
+        channel = refresh(txn, lineage)
+        lineage = Lineage(txn, channel)
+    _place(txn, lineage, node)
+    channel = _swept(txn, channel)
+    save_channel(txn, channel)
+    if leads:
+        measured_last(txn, channel)
+    add_metrics(txn, channel, node, run.metrics, old.moments.n, only(channel) if old.moments.n == 1 else {})
+    return new.moments.n
 
 
-def _channel(number: int, row: bytes) -> Channel:
-    protocol, platform, metric, direction, runs, *pool = unpack(row)
-    return Channel(number, ProtocolId(protocol), platform, metric, Direction(direction), runs, Pool(*pool))
+def leaders(txn: Reader, channel: Channel, top: int, order: str = ORDERS[0]) -> list[Ranked]:
+    """The first `top` measured trees of a channel as of now; equal ones by age."""
+    lineage = Lineage(txn, channel)
+    wanted = top + max(12, top // 2)
+    found = [estimated(lineage, tree) for tree in islice(ordered(txn, channel, order), wanted)]
+    if order != ORDERS[0]:
+        found = [bounded(lineage, it) for it in found]
+    sign = 1 if channel.direction is Direction.MINIMIZE else -1
+    found.sort(key=lambda it: (sign * score(it[0], order, channel.direction), it[0].tree))
+    return [bounded(lineage, it)[0] for it in found[:top]]
 
 
-def _score(channel: Channel, mean: float, node: int) -> bytes:
-    return b"s" + channel.number.to_bytes(4, "big") + score_key(mean, channel.direction) + node.to_bytes(4, "big")
+def ordered(txn: Reader, channel: Channel, order: str = ORDERS[0]) -> Iterator[int]:
+    """The measured trees of a channel in one of the orders as it was kept, best first."""
+    prefix = channel.key + bytes([ORDERS.index(order)])
+    for key, _ in txn.scan("scores", prefix, after(prefix)):
+        yield int.from_bytes(key[13:], "big")
 
 
-def _moments(row: bytes | None) -> Moments:
-    return Moments(*unpack(row)) if row else Moments()
+def judged(lineage: Lineage, tree: int) -> Ranked:
+    """What a tree is worth as of now."""
+    return bounded(lineage, estimated(lineage, tree))[0]
+
+
+def estimated(lineage: Lineage, tree: int) -> Estimated:
+    """The same without its interval."""
+    moments, sd = lineage.standing(tree).moments, lineage.scale.sd
+    found = lineage.estimate(tree)
+    if found is not None:
+        return Ranked(tree, moments, found.mean, math.sqrt(found.var), None, None), found
+    error = sd / math.sqrt(moments.n) if sd is not None and moments.n else 0.0
+    return Ranked(tree, moments, moments.mean, error, None, None), None
+
+
+def bounded(lineage: Lineage, it: Estimated) -> Estimated:
+    """The same with its interval, if anything is known of the noise."""
+    ranked, found = it
+    if ranked.low is not None or lineage.scale.sd is None:
+        return it
+    if found is None:
+        half = lineage.scale.wide * ranked.sd
+        low, high = _finite(ranked.estimate - half), _finite(ranked.estimate + half)
+    else:
+        stretch = lineage.scale.wide / Z90
+        low, high = (found.mean + stretch * (found.quantile(p) - found.mean) for p in (0.05, 0.95))
+    return ranked._replace(low=low, high=high), found
+
+
+def score(it: Ranked, order: str, direction: Direction) -> float:
+    """The number by which a tree is ranked: its estimate, or the better or the worse end of its interval."""
+    if order == "estimate" or it.low is None or it.high is None:
+        return it.estimate
+    return it.low if (order == "optimistic") is (direction is Direction.MINIMIZE) else it.high
+
+
+def refresh(txn: Writer, lineage: Lineage) -> Channel:
+    """The channel after it has learned from a sample of its trees; due again when it has grown by an eighth."""
+    channel, before = lineage.channel, lineage.channel.learned
+    trees = list(_sample(txn, channel))
+    now = before._replace(assumed=_assumed(lineage, trees), due=channel.runs + 1 + channel.runs // 8)
+    sd = scale(channel.pool, now).sd if channel.pool.squares else 0.0 if channel.pool.groups else None
+    if sd and 1 / LIMIT < sd < LIMIT:
+        now = now._replace(shares=before.shares or tuple(share for share, _, _ in grid(sd)))
+        again = Lineage(txn, channel._replace(learned=now))
+        now = now._replace(shares=tuple(learned(now.shares, _steps(again, trees), sd)))
+    return channel._replace(learned=now if sd is None else _to_sweep(now, sd, channel.trees))
+
+
+def _to_sweep(now: Learned, sd: float, trees: int) -> Learned:
+    """The same, with all trees to be brought up to date if much has changed since that was done."""
+    grown = trees <= SWEEP // 2 or trees >= 1.5 * now.swept
+    if abs(sd - now.sd) > DRIFT * now.sd or (grown and trees < SMALL):
+        return now._replace(swept=trees, sd=sd, cursor=1 << 32)
+    return now
+
+
+def _swept(txn: Writer, channel: Channel) -> Channel:
+    """The channel after a few more trees were brought up to date, children before their parents."""
+    if not channel.learned.cursor:
+        return channel
+    lineage = Lineage(txn, channel)
+    trees = trees_down(txn, channel, channel.learned.cursor, SWEEP)
+    for tree in trees:
+        lineage.resend(txn, tree)
+    for tree in trees:
+        if lineage.standing(tree).moments.n:
+            _keep_order(txn, lineage, tree)
+    cursor = trees[-1] if len(trees) == SWEEP else 0
+    return channel._replace(learned=channel.learned._replace(cursor=cursor))
+
+
+def _place(txn: Writer, lineage: Lineage, tree: int) -> None:
+    """Put a tree in order, and those above it that it says something new of."""
+    for changed in [tree, *lineage.tell(txn, tree)]:
+        if lineage.standing(changed).moments.n:
+            _keep_order(txn, lineage, changed)
+
+
+def _keep_order(txn: Writer, lineage: Lineage, tree: int) -> None:
+    standing, (now, _) = lineage.standing(tree), estimated(lineage, tree)
+    for key in _scores(lineage.channel, tree, standing):
+        txn.delete("scores", key)
+    # Without known noise the orders are one.
+    standing = standing._replace(estimate=now.estimate, sd=now.sd if lineage.channel.pool.groups else 0.0)
+    lineage.put(txn, tree, standing)
+    for key in _scores(lineage.channel, tree, standing):
+        txn.put("scores", key, b"")
+
+
+def _scores(channel: Channel, tree: int, it: Standing) -> Iterable[bytes]:
+    """The keys of a tree in every order."""
+    towards = -1 if channel.direction is Direction.MINIMIZE else 1
+    for order, shift in enumerate((0, towards, -towards)):
+        value = _finite(it.estimate + shift * Z90 * it.sd)
+        yield channel.key + bytes([order]) + score_key(value, channel.direction) + tree.to_bytes(4, "big")
+
+
+def _into_sample(txn: Writer, channel: Channel, tree: int) -> None:
+    prefix = b"p" + channel.key
+    key = prefix + id_of_node(txn, tree)[:4] + tree.to_bytes(4, "big")
+    if channel.trees > SAMPLE:
+        last = next(txn.scan("rank", prefix, after(prefix), reverse=True))[0]
+        if last < key:
+            return
+        txn.delete("rank", last)
+    txn.put("rank", key, b"")
+
+
+def _sample(txn: Reader, channel: Channel) -> Iterator[int]:
+    prefix = b"p" + channel.key
+    for key, _ in txn.scan("rank", prefix, after(prefix)):
+        yield int.from_bytes(key[9:], "big")
+
+
+def _assumed(lineage: Lineage, trees: Iterable[int]) -> float:
+    """The noise to go by while nothing was repeated: it makes half of the variance between trees and parents."""
+    differences = []
+    for tree in trees:
+        own, parent = lineage.standing(tree).moments, lineage.parent(tree)
+        other = lineage.standing(parent).moments if parent else Moments()
+        if other.n:
+            differences.append(_finite(own.mean - other.mean))
+    return spread_of_half(differences) / 2
+
+
+def _steps(lineage: Lineage, trees: Iterable[int]) -> Iterator[tuple[float, float]]:
+    """Steps of trees from their parents, each with the variance of its error."""
+    for tree in trees:
+        own, above = lineage.own(tree), lineage.above(tree)
+        if own is not None and above.precision:
+            yield own.mean - above.mean, own.var + above.var
+
+
+def _finite(value: float) -> float:
+    return max(-MAX, min(MAX, value))

@@ -15,9 +15,9 @@ from dagstore.gains import Combination, Gain, Place, Scale, Verdict, against_par
 from dagstore.graph import merge_base, partings
 from dagstore.ids import NodeId, ProtocolId, TreeId
 from dagstore.index import ADOPTION, RUN, facts, first_with, graph_row, row_of
+from dagstore.lineage import moments_of
 from dagstore.model import Adoption, Decision, Protocol, Run, Status, Tree
 from dagstore.rank import Moments, Noise
-from dagstore.ranking import moments_of
 from dagstore.refs import seed
 from dagstore.shown import Rows
 from dagstore.storage import Reader

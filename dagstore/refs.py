@@ -6,13 +6,14 @@ full id · unique prefix of 4 or more hex digits · what it is called elsewhere,
 
 import re
 
+from dagstore.channels import default_channel
 from dagstore.errors import Ambiguous, BadInput, NotFound
 from dagstore.finding import find, name_of, short, with_prefix
 from dagstore.graph import line_ancestor
 from dagstore.ids import SIZE, NodeId, ProtocolId
 from dagstore.index import row_of
 from dagstore.names import get_name
-from dagstore.ranking import default_channel, ranked
+from dagstore.ranking import leaders
 from dagstore.rows import count_nodes
 from dagstore.storage import Reader
 
@@ -66,10 +67,10 @@ def _special(txn: Reader, ref: str) -> int:
         return count_nodes(txn) or seed(txn)
     if ref == "@best":
         channel = default_channel(txn)
-        best = next((node for node, _ in ranked(txn, channel)), 0) if channel else 0
+        best = leaders(txn, channel, 1) if channel else []
         if not best:
             raise NotFound("nothing was measured yet, so there is no @best", hint="measure with `dag run @seed`")
-        return best
+        return best[0].tree
     raise NotFound(f"{ref!r} is no reference", hint="there are @seed, @best and @last")
 
 

@@ -40,13 +40,14 @@ SETS = (
     "facts",  # kind + node + number: runs, notes, adoptions, further nodes with the same tree
     "paths",  # path + node
     "metrics",  # column + score + node
+    "scores",  # channel + order + score + tree
 )
 TABLES = (
     *KEPT,
     *SETS,
     "place",  # text -> number: how far the derived tables are filled; the key WHERE is the storage's own
     "graph",  # chunk -> rows of nodes
-    "rank",  # channel + score + tree -> , channel + tree -> sums
+    "rank",  # channels, and channel + tree -> sums
     "alias",  # foreign id + node ->
     "census",  # protocol + platform -> counts
     "hints",  # what may be lost at any time: stat caches of workspaces

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from dagstore.base import BATCH
 from dagstore.blaming import Blaming
 from dagstore.comparing import Comparing
+from dagstore.confirming import Confirming
 from dagstore.environment import DATA, LOG, OpenReader
 from dagstore.errors import BadInput, Damaged, NotFound, Refused, Unavailable
 from dagstore.explaining import Explaining
@@ -39,7 +40,7 @@ Clock = Callable[[], float]
 Entropy = Callable[[int], bytes]
 
 
-class Store(Explaining, Comparing, Blaming, Suggesting, Importing, Keeping):
+class Store(Explaining, Comparing, Blaming, Confirming, Suggesting, Importing, Keeping):
     """An open store. Use it as a context manager, or `close()` it.
 
     Reading takes no lock that a writer waits for; one store may be shared by the threads of a process, never across

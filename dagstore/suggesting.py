@@ -6,12 +6,13 @@ from dagstore.accounting import NODES, Accounting
 from dagstore.base import Ref
 from dagstore.composing import Composing
 from dagstore.errors import BadInput
+from dagstore.leading import Leading
 
 if TYPE_CHECKING:
     from dagstore.suggestions import Suggestions
 
 
-class Suggesting(Accounting, Composing):
+class Suggesting(Accounting, Leading, Composing):
     def suggest(self, top: int = 10, *, onto: Ref | None = None, nodes: int = NODES) -> "Suggestions":
         """Adoptions that nobody tried, onto the best node of the default ranking or `onto`, the most gain first.
 

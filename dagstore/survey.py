@@ -6,13 +6,14 @@ from operator import attrgetter
 
 from dagstore.census import Count, Seen, counts, environments
 from dagstore.chains import id_of
+from dagstore.channels import Channel, channels, default_channel
 from dagstore.columns import PlatformView, ProtocolView
 from dagstore.finding import short
 from dagstore.ids import ProtocolId
+from dagstore.lineage import members
 from dagstore.model import Protocol, Run
 from dagstore.objects import Objects
 from dagstore.rank import Noise
-from dagstore.ranking import Channel, channels, default_channel, members
 from dagstore.storage import Reader
 
 Columns = Mapping[tuple[ProtocolId, str], Channel]
@@ -83,7 +84,7 @@ def _nodes(txn: Reader, id: ProtocolId, group: list[Count], columns: Columns) ->
     if len(group) == 1:
         return group[0].nodes
     found = [columns[id, count.platform] for count in group if count.nodes]
-    return len({node for column in found for node in members(txn, column)})
+    return len({node for column in found for node, _ in members(txn, column)})
 
 
 def _differs(txn: Reader, objects: Objects, seen: Iterable[Seen]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from dagstore.storage import WHERE, Memo, check_size
 FRAMES = "frames"
 """The table that says where in the log frames are: number of the first record -> offset."""
 SETS, KEPT = frozenset(storage.SETS), frozenset(storage.KEPT)
-SCATTERED = frozenset({"id", "metrics"})
+SCATTERED = frozenset({"id", "metrics", "scores"})
 """Sets whose keys come in no order."""
 BATCH = 1 << 14
 """Frames that are replayed in one transaction."""

@@ -599,7 +599,7 @@ def test_the_frontier_ranks_by_mean_best_first(store):
             measure(store, node, value, seed=seed)
     frontier = store.frontier()
     assert [(row.rank, row.id, row.runs) for row in frontier.nodes] == [(1, a, 2), (2, c, 1), (3, b, 2)]
-    assert [row.estimate for row in frontier.nodes] == pytest.approx([0.6, 0.61, 0.65])
+    assert [row.mean for row in frontier.nodes] == pytest.approx([0.6, 0.61, 0.65])
     assert frontier.noise.n == 4
     assert frontier.noise.sd == pytest.approx(((0.02 + 0.125) / 2) ** 0.5)
     assert all(row.low < row.estimate < row.high for row in frontier.nodes)
@@ -623,7 +623,7 @@ def test_equal_trees_are_one_row(store):
     measure(store, a, 0.5)
     measure(store, below, 0.7, seed=1)
     measure(store, b, 1.0)
-    assert [(row.id, row.runs, row.estimate) for row in store.frontier().nodes] == [
+    assert [(row.id, row.runs, row.mean) for row in store.frontier().nodes] == [
         (a, 2, pytest.approx(0.6)),
         (b, 1, 1.0),
     ]
