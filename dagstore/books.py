@@ -1,13 +1,14 @@
 """The books of a store: what runs took, what was caught before it ran, and which changes were kept."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from dagstore.errors import DagError
 from dagstore.index import NOTE, RUN, facts, graph_row, path_key, touched_paths
 from dagstore.ledger import Duplicates, Kept, Ledger, SlotTime, Spent
-from dagstore.model import EMPTY, Note, Run, Status, changes
+from dagstore.model import Note, Run, Status, changes
 from dagstore.paired import Pair, firsts, measured, pairs
 from dagstore.rank import Moments, Noise
 from dagstore.rows import count_nodes
@@ -186,7 +187,7 @@ class Books:
 
     @cached_property
     def _moments(self) -> Mapping[int, Moments]:
-        return measured(self._txn, self._channel)
+        return measured(self._txn, self._channel, self._first)
 
     @cached_property
     def _pairs(self) -> Mapping[int, Pair]:
@@ -219,9 +220,9 @@ class Books:
     def _named(self, names: dict[bytes, str], key: bytes, node: int) -> str:
         """The path of a key, among those that a node touches."""
         store, txn = self._store, self._txn
-        before = store._tree(txn, graph_row(txn, node).primary)
-        for change in changes(before or EMPTY, store._tree(txn, node)):
-            names.setdefault(path_key(change.path), change.path)
+        with suppress(DagError):
+            for change in changes(store._tree(txn, graph_row(txn, node).primary), store._tree(txn, node)):
+                names.setdefault(path_key(change.path), change.path)
         return names.get(key, "?")
 
     def _by_region(self, nodes: Iterable[int]) -> tuple[Rows[Kept], Rows[Kept]]:

@@ -1,12 +1,15 @@
 """What experiments took and what came of them, as plain frozen values with the field names of the JSON."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dagstore.ids import ProtocolId
 from dagstore.model import Direction
 from dagstore.rank import Noise
 from dagstore.shown import Rows, Shown
+
+if TYPE_CHECKING:
+    import pandas
 
 
 class Spent(NamedTuple):
@@ -98,3 +101,7 @@ class Ledger(Shown):
     kinds: Rows[Kept]
     looked: int
     unread: int
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """What was kept, by path, by region and by kind, one below the other."""
+        return Rows((*self.paths, *self.regions, *self.kinds)).to_frame()

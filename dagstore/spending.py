@@ -34,8 +34,8 @@ class Idle(NamedTuple):
 
 
 def gpus(platform: str) -> int:
-    """How many GPUs a platform is, by its name: 2 for `2x NVIDIA A100`, 0 for `cpu: …`."""
-    if platform.startswith("cpu"):
+    """How many GPUs a platform is, by its name: 2 for `2x NVIDIA A100`, 0 for `cpu: …` and where nobody said."""
+    if platform.startswith("cpu") or platform in ("", "unknown"):
         return 0
     several = (_SEVERAL.match(part) for part in platform.split(", "))
     return sum(int(found[1]) if found else 1 for found in several)

@@ -54,7 +54,7 @@ def test_runs_are_booked_by_status_and_devices(store):
 
 @pytest.mark.parametrize(
     ("platform", "devices"),
-    [("cpu: Some 9x CPU, 8 cores", 0), ("NVIDIA H100 80GB HBM3", 1), ("2x NVIDIA A100, NVIDIA H100", 3), ("", 1)],
+    [("cpu: Some 9x CPU, 8 cores", 0), ("NVIDIA H100 80GB HBM3", 1), ("2x NVIDIA A100, NVIDIA H100", 3), ("", 0)],
 )
 def test_a_platform_says_how_many_gpus_it_is(platform, devices):
     assert gpus(platform) == devices
@@ -133,6 +133,8 @@ def test_keep_rates_are_told_by_path_region_and_kind(store):
     assert rows["step:L(rate)"][2:8] == ("argument", 1, 1, 1, 0, 0)
     assert {row.kind: row.nodes for row in ledger.kinds} == {"assignment": 3, "argument": 1}
     assert store.ledger(regions=1).looked == 1
+    frame = ledger.to_frame()
+    assert list(frame[frame["region"] == "WIDTH"]["kept"]) == [2]
 
 
 def test_direction_is_respected_and_columns_are_not_mixed(tmp_path):
@@ -153,6 +155,7 @@ def test_an_empty_store_has_empty_books(store):
     assert not ledger.statuses
     assert not ledger.paths
     assert "nodes" in ledger._repr_html_()
+    assert ledger.to_frame().empty
 
 
 def dag(store, *words):

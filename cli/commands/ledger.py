@@ -82,5 +82,5 @@ def _changes(title: str, rows: Sequence[Kept], top: int) -> None:
 
 def _kept(row: Kept) -> tuple[str, ...]:
     share = f" ({row.kept / row.compared:.0%})" if row.compared else ""
-    name = f"{row.path}: {row.region}" if row.region else row.path or row.kind
+    name = f"{row.path}: {row.region} ({row.kind})" if row.region else row.path or row.kind
     return (str(row.nodes), str(row.compared), f"{row.kept}{share}", str(row.clearly), number(row.gain), name)
