@@ -17,7 +17,7 @@ from dagstore.rows import line
 from dagstore.shown import Rows
 from dagstore.storage import Reader
 from dagstore.suggestions import Suggestion, Suggestions
-from dagstore.touched import Edit
+from dagstore.touched import Edit, kind_of
 
 DONORS, ENOUGH = 100, 20
 """Donors that are composed by themselves, and how many that go are enough."""
@@ -25,6 +25,8 @@ PAIRED, TRIPLED = 10, 6
 """How many of those, the best, are composed in pairs, and in threes."""
 LINE = 500
 """Nodes of the line of the best one whose edits are passed over."""
+UNIQUE = frozenset({"assignment", "key"})
+"""Kinds of places of which there is one by its name."""
 TOLD = 3
 WIDTH = 24
 OWN = Request((), own=True)
@@ -79,6 +81,7 @@ class Combining:
             sd=self._sums.sd,
             assumed=self._sums.assumed,
             nodes=len(self._sums.nodes),
+            clashing=len(self._promising) - len(self._donors),
             donors=len(alone),
             composed=len(found),
             contradicted=sum(not made.goes for made in found),
@@ -100,27 +103,30 @@ class Combining:
 
     @cached_property
     def _donors(self) -> list[Donor]:
-        """The most promising first, of those with the same edits the oldest."""
+        """Those that may go, the most promising first."""
+        return [donor for donor in self._promising if self._may_go(donor.edits)]
+
+    @cached_property
+    def _promising(self) -> list[Donor]:
+        """Those whose edits are worth something, the most first; of those with the same edits the oldest."""
         distinct: dict[frozenset[int], Donor] = {}
-        for donor in self._promising():
+        for donor in self._worthy() if self._onto else ():
             distinct.setdefault(donor.edits, donor)
         return sorted(distinct.values(), key=lambda one: (-one.worth, one.node))
 
-    def _promising(self) -> Iterator[Donor]:
-        if not self._onto:
-            return
+    def _worthy(self) -> Iterator[Donor]:
         above = ancestors(self._store._columns(self._txn), [self._onto])
         for node, edits in zip(self._sums.nodes, self._sums.edits, strict=True):
             new = edits - self._had
             worth = sum(self._sums.effects[edit].mean for edit in new)
-            if worth > 0 and node not in above and node != self._onto and self._may_go(new):
+            if worth > 0 and node not in above and node != self._onto:
                 yield Donor(node, new, worth)
 
     def _may_go(self, edits: Iterable[int]) -> bool:
-        """False if one of them changes what the line of the best node has made something else of."""
+        """False if one of them changes a value that the line of the best node has made something else of."""
         for edit in map(self._sums.content, edits):
             now = self._state.get((edit.path, edit.region))
-            if edit.before and now not in (None, edit.before):
+            if kind_of(edit) in UNIQUE and edit.before and now not in (None, edit.before):
                 return False
         return True
 

@@ -38,9 +38,10 @@ class Suggestion(NamedTuple):
 class Suggestions:
     """What may be adopted onto `onto`, the most gain first.
 
-    Of `nodes` whose edits have an estimate, `donors` were composed onto it by themselves and `composed` sets in all; of
-    these `contradicted` contradict each other or it, `recorded` give files that some node has, or change nothing. `sd`
-    and `assumed` are those of the effects.
+    Of `nodes` whose edits have an estimate, `clashing` change a value that the line of `onto` made something else of
+    and are passed over; `donors` were composed onto it by themselves and `composed` sets in all. Of these
+    `contradicted` contradict each other or it, `recorded` give files that some node has, or change nothing. `sd` and
+    `assumed` are those of the effects.
     """
 
     onto: NodeId | None
@@ -53,6 +54,7 @@ class Suggestions:
     sd: float | None
     assumed: bool
     nodes: int
+    clashing: int
     donors: int
     composed: int
     contradicted: int

@@ -67,6 +67,22 @@ def test_what_adds_up_is_suggested_with_what_it_is_expected_to_gain(store, swarm
     assert best.gain == pytest.approx(rows[frozenset({good})].gain + rows[frozenset({fair})].gain, abs=1e-3)
     assert "WIDTH 64 -> 128" in best.why
     assert best.edits == 2
+    assert found.clashing == 1, "the rival changes what the best one changed"
+
+
+def test_two_edits_of_one_function_do_not_rule_each_other_out(tmp_path):
+    body = "def f(x):\n    x = a(x)\n    b(x)\n    x = c(x)\n    d(x)\n    return x\n"
+    with make_store(tmp_path, {**FILES, "train.py": body}) as store:
+        runs(store, "@seed", 1.0)
+        nodes = [
+            make_child(store, "@seed", {"train.py": body.replace(old, new)})
+            for old, new in (("b(x)", "bb(x)"), ("d(x)", "dd(x)"), ("a(x)", "aa(x)"))
+        ]
+        for node, mean in zip(nodes, (0.5, 0.6, 0.7), strict=True):
+            runs(store, node, mean)
+        found = store.suggest()
+        assert found.clashing == 0
+        assert {row.donors for row in found.rows} >= {(nodes[1],), (nodes[2],)}
 
 
 def test_a_suggestion_gives_the_node_that_it_names(store, swarm):

@@ -45,6 +45,9 @@ def _render(found: Suggestions) -> None:
             line(f"{row.rank}: {row.command}")
     else:
         line("nothing that was not tried is expected to gain")
+    if found.clashing:
+        passed = f"{counted(found.clashing, 'donor')} passed over"
+        line(styled(f"{passed}, whose edits change values that the line of {found.short} has changed otherwise", "dim"))
     composed = f"{counted(found.composed, 'set')} of {counted(found.donors, 'donor')} composed"
     left = f"{found.contradicted} contradict, {found.recorded} are known"
     line(styled(f"{composed}, from {counted(found.nodes, 'node')}; {left}", "dim"))
