@@ -137,7 +137,7 @@ class Sums:
     def _pairs(self) -> Sequence[Pair]:
         """Comparable nodes, oldest first; of nodes with the same files over the same files, the first."""
         columns, first = self._store._columns(self._txn), firsts(self._txn)
-        found = pairs(columns.primary, first, measured(self._txn, self.channel, first))
+        found = pairs(columns.primary, first, measured(self._txn, self.channel))
         return list({(pair.tree, pair.base): pair for pair in found}.values())
 
     def _add(self, pair: Pair) -> None:

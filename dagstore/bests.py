@@ -20,6 +20,7 @@ SDS = 2.0
 class Standing(StrEnum):
     """What is to be thought of a new best."""
 
+    FIRST = "first"
     CONFIRMED = "confirmed"
     WITHIN = "within the noise"
     REFUTED = "refuted"
@@ -27,13 +28,16 @@ class Standing(StrEnum):
 
 
 class Hit(NamedTuple):
-    """A run that was better than all before it: of the tree `tree`, by so much than the best of them, of `before`."""
+    """A run that was better than all before it: of the tree `tree`, by so much than the best of them, of `before`.
+
+    The first run of all has nothing before it.
+    """
 
     run: int
     tree: int
     value: float
-    before: int
-    gain: float
+    before: int = 0
+    gain: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,8 @@ class Best(Shown):
     """A new best. `gain` is that over the best before, of `previous`; it is `beyond` if it exceeds two sd of a run.
 
     `standing` says what is left of it: `confirmed` by its size or by repeats, `refuted` if repeats showed it to be no
-    better than what it had beaten, else `within the noise`. `runs` and `mean` are those of its tree by now.
+    better than what it had beaten, else `within the noise`; the `first` of all has beaten nothing. `runs` and `mean`
+    are those of its tree by now.
     """
 
     run: RunId
@@ -51,8 +56,8 @@ class Best(Shown):
     agent: str
     message: str
     value: float
-    gain: float
-    previous: NodeId
+    gain: float | None
+    previous: NodeId | None
     beyond: bool
     standing: Standing
     runs: int
@@ -61,14 +66,13 @@ class Best(Shown):
 
 @dataclass(frozen=True, slots=True)
 class Bests:
-    """Every new best of one protocol on one platform since the `first` measurement, in the order of time."""
+    """Every new best of one protocol on one platform, the first measurement included, in the order of time."""
 
     metric: str
     direction: Direction
     protocol: ProtocolId | None
     platform: str | None
     noise: Noise
-    first: float | None
     records: Rows[Best]
 
     def count(self, standing: Standing) -> int:
@@ -82,29 +86,28 @@ class Bests:
 
 
 def hits(values: Iterable[tuple[int, int, float]], direction: Direction) -> Iterator[Hit]:
-    """The runs (number, tree, value) that were better than all before them, but for the first; equal ones are not."""
-    best: tuple[int, float] | None = None
+    """The runs (number, tree, value) that were better than all before them, and the first; equal ones are not."""
+    best: Hit | None = None
     for run, tree, value in values:
         if best is None:
-            best = tree, value
-        elif better(direction, value, best[1]):
-            yield Hit(run, tree, value, best[0], abs(best[1] - value))
-            best = tree, value
+            best = Hit(run, tree, value)
+        elif better(direction, value, best.value):
+            best = Hit(run, tree, value, best.tree, abs(best.value - value))
+        else:
+            continue
+        yield best
 
 
 def standing(hit: Hit, own: Moments, other: Moments, noise: Noise, direction: Direction) -> Standing:
     """What is left of a hit, by all runs of its tree and of the one that it had beaten."""
     sd = noise.sd if noise.sd is not None else noise.assumed
-    if sd is None:
-        return Standing.UNTOLD
-    if hit.tree != hit.before and own.n > 1:
-        # What made it a record is luck by selection; what was measured besides is not.
-        mean = own.mean + (own.mean - hit.value) / (own.n - 1)
-        if not better(direction, mean, other.mean):
-            return Standing.REFUTED
-        if abs(other.mean - mean) > Z90 * sd * (1 / (own.n - 1) + 1 / other.n) ** 0.5:
-            return Standing.CONFIRMED
-        return Standing.WITHIN
-    if hit.tree == hit.before:
-        return Standing.WITHIN
-    return Standing.CONFIRMED if hit.gain > SDS * sd else Standing.WITHIN
+    if not hit.before or sd is None:
+        return Standing.FIRST if not hit.before else Standing.UNTOLD
+    if own.n == 1:
+        return Standing.CONFIRMED if hit.gain > SDS * sd else Standing.WITHIN
+    # What made it a record is luck by selection; what was measured besides is not.
+    mean = own.mean + (own.mean - hit.value) / (own.n - 1)
+    if hit.tree == hit.before or not better(direction, mean, other.mean):
+        return Standing.REFUTED
+    clear = abs(other.mean - mean) > Z90 * sd * (1 / (own.n - 1) + 1 / other.n) ** 0.5
+    return Standing.CONFIRMED if clear else Standing.WITHIN

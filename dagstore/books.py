@@ -187,7 +187,7 @@ class Books:
 
     @cached_property
     def _moments(self) -> Mapping[int, Moments]:
-        return measured(self._txn, self._channel, self._first)
+        return measured(self._txn, self._channel)
 
     @cached_property
     def _pairs(self) -> Mapping[int, Pair]:

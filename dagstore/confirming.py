@@ -11,7 +11,7 @@ from dagstore.chains import id_of
 from dagstore.channels import Channel
 from dagstore.errors import BadInput, NotFound
 from dagstore.finding import short
-from dagstore.ids import NodeId
+from dagstore.ids import NodeId, ProtocolId
 from dagstore.index import RUN, graph_row
 from dagstore.leading import Leading
 from dagstore.lineage import Lineage
@@ -19,7 +19,7 @@ from dagstore.measuring import Measuring
 from dagstore.model import Direction, Run, Status
 from dagstore.rank import Noise
 from dagstore.ranking import Ranked, leaders
-from dagstore.refs import seed
+from dagstore.refs import resolve_protocol, seed
 from dagstore.shown import Rows, Shown
 from dagstore.storage import Reader, after
 
@@ -68,18 +68,18 @@ class Confirmation(Shown):
 
 
 class Confirming(Leading, Measuring):
-    def records(self, *, platform: str | None = None) -> Bests:
-        """The history of new bests under the protocol that was measured last, and what the noise leaves of each."""
+    def records(self, *, platform: str | None = None, protocol: str | ProtocolId | None = None) -> Bests:
+        """The history of new bests, and what the noise leaves of each; of the column that `frontier` would rank."""
         with self._storage.read() as txn:
-            channel = self._channel(txn, platform)
+            channel = self._channel(txn, platform, resolve_protocol(txn, str(protocol)) if protocol else None)
             if channel is None:
                 charter = self._charter(txn, seed(txn))
-                return Bests(charter.metric, charter.direction, None, platform, Noise(None, 0), None, Rows())
+                return Bests(charter.metric, charter.direction, None, platform, Noise(None, 0), Rows())
             values = sorted(self._values(txn, channel))
             found = hits(((run, tree, value) for _, run, tree, value in values), channel.direction)
             rows = Rows(self._best(txn, channel, hit) for hit in found)
             head = channel.metric, channel.direction, channel.protocol, channel.platform, channel.noise()
-            return Bests(*head, values[0][3], rows)
+            return Bests(*head, rows)
 
     def confirm(
         self, top: int = 5, *, budget: int = 10, platform: str | None = None, agent: str = "", dry_run: bool = False
@@ -117,7 +117,7 @@ class Confirming(Leading, Measuring):
 
     def _best(self, txn: Reader, channel: Channel, hit: Hit) -> Best:
         lineage = Lineage(txn, channel)
-        own, other = lineage.standing(hit.tree).moments, lineage.standing(hit.before).moments
+        own, other = (lineage.standing(tree).moments for tree in (hit.tree, hit.before))
         noise = channel.noise()
         run: Run = self._objects.load(txn, hit.run)
         note = self._first_note(txn, hit.tree)
@@ -130,8 +130,8 @@ class Confirming(Leading, Measuring):
             agent=note.author if note else "",
             message=note.text if note else "",
             value=hit.value,
-            gain=hit.gain,
-            previous=self._id(txn, hit.before),
+            gain=hit.gain if hit.before else None,
+            previous=self._id(txn, hit.before) if hit.before else None,
             beyond=sd is not None and hit.gain > SDS * sd,
             standing=standing(hit, own, other, noise, channel.direction),
             runs=own.n,

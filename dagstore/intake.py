@@ -53,6 +53,7 @@ class Intake:
             self._placed = arrange(dump, known, folded)
             origin = self._origin(txn, known)
         self._protocol = Protocol("", metric, _direction(direction), 0.0, (), origin)
+        self._came = set(known)
         self._nodes = _settled(self._placed, known)
 
     def bring(self, progress: Callable[[int, int], None] | None = None) -> Imported:
@@ -91,8 +92,9 @@ class Intake:
     def _bring(self, txn: Writer, placed: Placed, protocol: ProtocolId) -> Done:
         """Record one commit, unless it is known."""
         commit, leader = placed.commit, placed.leader
-        if commit.id in self._nodes:
+        if commit.id in self._came:
             return Done(known=1)
+        self._came.add(commit.id)
         new = leader.id not in self._nodes and self._bring_node(txn, placed)
         node = self._nodes[commit.id] = self._nodes[leader.id]
         self._say(txn, Note(node, commit.author, commit.time, NAMES, str(Alias(SOURCE, commit.id))))

@@ -47,8 +47,8 @@ class Touching(Looking):
 
     def _own_edits(self, txn: Reader, seq: int) -> "tuple[Edit, ...]":
         primary = graph_row(txn, seq).primary
-        before = self._tree(txn, primary) if primary else EMPTY
-        changed = changes(before, self._tree(txn, seq))
+        before = self._code(txn, primary) if primary else EMPTY
+        changed = changes(before, self._code(txn, seq))
         return tuple(edit for change in changed for edit in self._changed(txn, change))
 
     def _changed(self, txn: Reader, change: Change) -> "tuple[Edit, ...]":

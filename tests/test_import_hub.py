@@ -7,7 +7,7 @@ import random
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import dagstore
@@ -99,7 +99,8 @@ def test_a_record_becomes_a_node_and_a_run_of_it(store, bring):
     assert (done.left_out, done.in_part) == ((), ())
     node = store.node(hash_of(2))
     assert (node.message, node.agent, node.time) == ("an idea", "agent-2", (START + 2) * 1000)
-    assert (node.primary, node.adopted, node.estimate) == (store.resolve(hash_of(1)), (), 0.97)
+    assert (node.primary, node.adopted) == (store.resolve(hash_of(1)), ())
+    assert node.low < node.estimate < node.high
     (run,) = store.runs(hash_of(2))
     assert (run.value, run.runner, run.started, run.platform) == (0.97, "agent-2", (START + 2) * 1000, "H100")
     assert (run.seed, run.seconds, run.environment, run.environment_id, run.exit_code) == (None, 0.0, {}, "", None)
@@ -115,7 +116,7 @@ def test_declared_reruns_are_one_node_with_all_their_runs(store, bring):
     assert [run.value for run in store.runs(hash_of(13))] == pytest.approx([0.9, 0.91, 0.92, 0.93, 0.94])
     assert store.node(hash_of(20)).primary == ids.pop()
     (row,) = [row for row in store.frontier(protocol=done.protocol).nodes if row.runs > 1]
-    assert (row.runs, row.estimate) == (5, pytest.approx(0.92))
+    assert (row.runs, row.mean) == (5, pytest.approx(0.92))
     assert store.frontier(protocol=done.protocol).noise.n == 5
 
 
@@ -213,7 +214,7 @@ def test_imported_numbers_are_ranked_by_themselves(store, bring):
     assert [row.id for row in store.frontier().nodes] == [own]
     assert store.resolve("@best") == own
     theirs = store.frontier(protocol=str(done.protocol)[:6])
-    assert (theirs.protocol, theirs.metric, theirs.nodes[0].estimate) == (done.protocol, "val_bpb", 0.1)
+    assert (theirs.protocol, theirs.metric, theirs.nodes[0].mean) == (done.protocol, "val_bpb", 0.1)
     assert [one.protocol == done.protocol for one in store.frontiers()].count(True) == 2
 
 
@@ -480,6 +481,7 @@ def hub_of(rows):
 
 @settings(max_examples=25)
 @given(rows=ROWS, seed=st.integers(0, 1 << 16))
+@example(rows=[(0, 1.0, True), (1, 1.0, True)], seed=0)  # a re-run before the first of them in time
 def test_the_order_of_records_never_matters(rows, seed, tmp_path_factory):
     hub = hub_of(rows)
     shuffled = random.Random(seed).sample(hub, len(hub))

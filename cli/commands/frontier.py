@@ -85,7 +85,7 @@ def _render_one(frontier: Frontier) -> None:
     where = f"platform {frontier.platform}" if frontier.platform else "any platform"
     line(styled(frontier.metric, "bold"), f" ({frontier.direction.value}), {protocol}{where}")
     if not frontier.nodes:
-        line("nothing was measured yet" + (f" on {frontier.platform}" if frontier.platform else ""))
+        line(_nothing(frontier))
         return
     line(known_noise(frontier.noise))
     _render_rows(frontier)
@@ -93,6 +93,12 @@ def _render_one(frontier: Frontier) -> None:
         line(styled(f"chosen among {frontier.considered} of {frontier.measured} measured experiments", "dim"))
     if any(row.tied for row in frontier.nodes):
         line(styled(f"{TIED} cannot be told apart from the first", "dim"))
+
+
+def _nothing(frontier: Frontier) -> str:
+    if frontier.measured:
+        return f"none of {frontier.considered} that were looked at is one for {frontier.strategy}"
+    return "nothing was measured yet" + (f" on {frontier.platform}" if frontier.platform else "")
 
 
 def _render_rows(frontier: Frontier) -> None:

@@ -8,12 +8,13 @@ from cli.listing import headline
 from cli.render import ago, counted, line, number, styled, table
 from dagstore.bests import Bests, Standing
 
-STYLES = {Standing.CONFIRMED: "green", Standing.REFUTED: "red"}
+STYLES = {Standing.FIRST: "dim", Standing.CONFIRMED: "green", Standing.REFUTED: "red"}
 
 
 @verb("records")
 @click.option("--platform", metavar="P", help="Another platform than the one with the most runs.")
-def command(app: App, platform: str | None) -> None:
+@click.option("--protocol", metavar="ID", help="Another protocol than the one that was measured last.")
+def command(app: App, platform: str | None, protocol: str | None) -> None:
     """List every new best in the order of time, and say which of them are more than luck.
 
     A record is confirmed if it gained more than two standard deviations of a repeated run, or if its repeats say so;
@@ -22,18 +23,15 @@ def command(app: App, platform: str | None) -> None:
     \b
     dag records
     """
-    app.answer(app.store(readonly=True).records(platform=platform), _render)
+    app.answer(app.store(readonly=True).records(platform=platform, protocol=protocol), _render)
 
 
 def _render(bests: Bests) -> None:
     line(styled(bests.metric, "bold"), f" ({bests.direction.value}), platform {bests.platform or 'any'}")
-    if bests.first is None:
+    if not bests.records:
         line("nothing was measured yet")
         return
     line(known_noise(bests.noise))
-    if not bests.records:
-        line(f"nothing has beaten the first measurement, {number(bests.first)}")
-        return
     rows = [
         (
             styled(one.short, "bold"),
