@@ -21,6 +21,7 @@ WORKLOADS = (
     "queries",
     "memory",
     "frontier",
+    "frames",
     "start",
     "overhead",
     "adopt",

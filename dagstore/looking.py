@@ -1,6 +1,7 @@
 """Questions to a store. Every answer is a plain value from one snapshot; nothing here writes or waits for a writer."""
 
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,19 +10,22 @@ from dagstore.base import Ref
 from dagstore.chains import id_of
 from dagstore.errors import Damaged, NotFound
 from dagstore.finding import find, short
-from dagstore.ids import BlobId, NodeId, RunId
-from dagstore.index import ADOPTION, ALIAS, NOTE, RUN, children, facts, graph_row, has_lost
+from dagstore.ids import BlobId, NodeId, ProtocolId, RunId
+from dagstore.index import ADOPTION, ALIAS, NOTE, RUN, all_facts, children, facts, graph_row, has_lost
 from dagstore.lineage import Lineage
 from dagstore.manifests import file_in
-from dagstore.model import EMPTY, Adoption, Change, Entry, Note, Run, changes
+from dagstore.model import CONTRADICTED, EMPTY, Adoption, Change, Entry, Note, Run, changes
 from dagstore.names import all_names
+from dagstore.nodes import Numbers, Runs
 from dagstore.paths import near
 from dagstore.ranking import judged
 from dagstore.shown import Rows
-from dagstore.storage import Reader, after
+from dagstore.storage import Reader
 from dagstore.tracing import Tracing
 
 if TYPE_CHECKING:
+    import pandas
+
     from dagstore.channels import Channel
     from dagstore.charter import Charter
     from dagstore.claims import Claim
@@ -33,8 +37,6 @@ if TYPE_CHECKING:
     from dagstore.workspaces import Workspace
 
 SHOWN_ALIASES = 20
-CONTRADICTED = "contradicted"
-"""The status of a node that has no runs and cannot be queued before somebody resolves it."""
 
 
 class Looking(Tracing):
@@ -64,13 +66,14 @@ class Looking(Tracing):
             below = count_below(self._columns(txn).primary, root) if cut else 0
             return Descendants(self._id(txn, root), nodes, below + 1 - len(nodes) if cut else 0)
 
-    def runs(self, ref: Ref | None = None) -> "Rows[RunView]":
+    def runs(self, ref: Ref | None = None) -> Runs:
         """Measurements, oldest first: of one node's tree, or all."""
         with self._storage.read() as txn:
             if ref is None:
-                records = sorted(int.from_bytes(key[5:], "big") for key, _ in txn.scan("facts", RUN, after(RUN)))
-                return Rows(self._run_view(txn, record) for record in records)
-            return self._runs_of(txn, self._seq(txn, ref))
+                records = array("I", all_facts(txn, RUN))
+            else:
+                records = array("I", facts(txn, graph_row(txn, self._seq(txn, ref)).first, RUN))
+            return Runs(records, self._read_runs, self._read_run_frame)
 
     def run(self, id: RunId) -> "RunView":
         with self._storage.read() as txn:
@@ -102,8 +105,7 @@ class Looking(Tracing):
     def board(self, limit: int = 50) -> "Rows[NoteView]":
         """The latest notes about any node, newest first."""
         with self._storage.read() as txn:
-            numbers = (int.from_bytes(key[5:], "big") for key, _ in txn.scan("facts", NOTE, after(NOTE)))
-            return Rows(self._note_view(txn, seq) for seq in islice(sorted(numbers, reverse=True), limit))
+            return Rows(self._note_view(txn, seq) for seq in islice(reversed(all_facts(txn, NOTE)), limit))
 
     def adoptions(self, ref: Ref) -> "Rows[AdoptionView]":
         """How an adopted node was composed; several if it was composed more than once."""
@@ -187,6 +189,19 @@ class Looking(Tracing):
 
         with self._storage.read() as txn:
             return Rows(platforms(txn, self._objects))
+
+    def _read_runs(self, numbers: Iterable[int]) -> "Rows[RunView]":
+        with self._storage.read() as txn:
+            return Rows(self._run_view(txn, number) for number in numbers)
+
+    def _read_run_frame(self, numbers: Numbers) -> "pandas.DataFrame":
+        from dagstore.frames import run_frame
+        from dagstore.tabular import run_columns
+
+        with self._storage.read() as txn:
+            found = run_columns(txn, self._objects, list(numbers))
+            protocols = [self._objects.load(txn, find(txn, ProtocolId(id))) for id in found.protocol.values()]
+        return run_frame(found, protocols)
 
     def _file(self, txn: Reader, seq: int, ref: Ref, path: str) -> int:
         """The record of one file of a node, which was called `ref`; `NotFound` with what is near if there is none."""

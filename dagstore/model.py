@@ -163,6 +163,10 @@ class Status(StrEnum):
     INFRA = "infra"
 
 
+CONTRADICTED = "contradicted"
+"""The status of a node that has no runs and cannot be queued before somebody resolves it."""
+
+
 class Direction(StrEnum):
     MINIMIZE = "minimize"
     MAXIMIZE = "maximize"

@@ -165,13 +165,12 @@ def write_refs(number: int, data: bytes, records: Mapping[bytes, int]) -> tuple[
 def read_refs(rest: bytes, number: int) -> tuple[int, list[tuple[int, int]], bytes]:
     """Plain size, (bytes since the last id, record) of each id that was cut out, and what follows."""
     (size, count), at = varints(rest, 2, number)
-    cuts = []
-    for _ in range(count):
-        (gap, back), at = varints(rest, 2, number, at)
-        if not 0 < back < number:
-            raise _unreadable(number, "it names what does not exist")
-        cuts.append((gap, number - back))
-    return size, cuts, rest[at:]
+    if not count:
+        return size, [], rest[at:]
+    numbers, at = varints(rest, 2 * count, number, at)
+    if not 0 < min(numbers[1::2]) <= max(numbers[1::2]) < number:
+        raise _unreadable(number, "it names what does not exist")
+    return size, [(gap, number - back) for gap, back in zip(numbers[::2], numbers[1::2], strict=True)], rest[at:]
 
 
 def varint(*values: int) -> bytes:

@@ -65,6 +65,18 @@ def ids_of(txn: Reader, numbers: Iterable[int]) -> Iterator[NodeId]:
         yield NodeId(id)
 
 
+def words_at(txn: Reader, numbers: Iterable[int]) -> Iterator[tuple[int, ...]]:
+    """The words of each node; quickest for nodes that lie near each other."""
+    last, chunk = -1, b""
+    for number in numbers:
+        which, slot = divmod(number - 1, CHUNK)
+        if which != last:
+            last, chunk = which, txn.get("graph", _key(which)) or b""
+        if number < 1 or (slot + 1) * _BYTES > len(chunk):
+            raise _no_place(number)
+        yield _ROW.unpack_from(chunk, slot * _BYTES)
+
+
 def line(txn: Reader, number: int) -> Iterator[int]:
     """A node and its primary ancestors, nearest first."""
     low, high, chunk = 0, 0, b""
@@ -120,7 +132,7 @@ def pair(one: int, other: int) -> bytes:
 
 def _read_row(txn: Reader, number: int) -> Row:
     record, tree, first, primary, jump, depth, generation, adopted = _ROW.unpack_from(*_chunk_of(txn, number))
-    return Row(generation, depth, primary, jump, record, tree, first, _adopted(txn, number) if adopted else ())
+    return Row(generation, depth, primary, jump, record, tree, first, adopted_of(txn, number) if adopted else ())
 
 
 def _chunk_of(txn: Reader, number: int) -> tuple[bytes, int]:
@@ -151,7 +163,7 @@ def adopted_from(txn: Reader, number: int) -> Iterator[tuple[int, int]]:
         yield int.from_bytes(key[:4], "big"), int.from_bytes(key[4:], "big")
 
 
-def _adopted(txn: Reader, number: int) -> tuple[int, ...]:
+def adopted_of(txn: Reader, number: int) -> tuple[int, ...]:
     rows = txn.scan("also", number.to_bytes(4, "big"), (number + 1).to_bytes(4, "big"))
     return tuple(int.from_bytes(key[4:], "big") for key, _ in rows)
 

@@ -31,6 +31,7 @@ from dagstore.storage import Reader
 
 if TYPE_CHECKING:
     import networkx
+    import pandas
 
     from dagstore.reach import Columns
     from dagstore.views import NodeView
@@ -147,11 +148,19 @@ class Tracing(Base):
     def _view(self, txn: Reader, seq: int) -> "NodeView": ...
 
     def _nodes(self, numbers: Numbers) -> Nodes:
-        return Nodes(numbers, self._read_views, self._read_ids)
+        return Nodes(numbers, self._read_views, self._read_frame, self._read_ids)
 
     def _read_views(self, numbers: Iterable[int]) -> "Rows[NodeView]":
         with self._storage.read() as txn:
             return Rows(self._view(txn, number) for number in numbers)
+
+    def _read_frame(self, numbers: Numbers) -> "pandas.DataFrame":
+        from dagstore.frames import node_frame
+        from dagstore.nodetable import NodeTable
+
+        chosen = list(numbers)
+        with self._storage.read() as txn:
+            return node_frame(NodeTable(self, txn, self._channel(txn)).fields(chosen))
 
     def _read_ids(self, numbers: list[int]) -> list[NodeId]:
         if self._held and max(numbers) <= len(self._held.columns):

@@ -397,6 +397,27 @@ class TestTree:
         ]  # fmt: skip
 
 
+class TestQuery:
+    def test_json(self, dag, family):
+        answer = dag("query", "val_loss < 1", "--json").json
+        assert answer["count"] == 2
+        assert [node["id"] for node in answer["nodes"]] == [str(family["b"]), str(family["a"])]
+
+    def test_text_and_limit(self, dag, family):
+        answer = dag("query", "touches('train.py:LR')", "--limit", 1)
+        assert answer.out.count("\n") == 2
+        assert "the latest 1 of 2" in answer.err
+
+    def test_errors_say_where_and_what_is_near(self, dag, family):
+        answer = dag("query", "val_lss < 1", "--json")
+        assert answer.code == 4
+        assert answer.error["message"].startswith("character 1 of the condition, at `val_lss`")
+        assert "val_loss" in answer.error["hint"]
+        assert dag("query", "platform == 'A100'", "--json").code == 3
+        answer = dag("query", f"'{EVIL}' < 1")
+        assert (answer.code, "\x1b" in answer.err) == (4, False)
+
+
 class TestFiles:
     def test_files(self, dag):
         answer = dag("files", "@seed", "--json").json

@@ -109,6 +109,7 @@ def session(tmp_path_factory):
         "train --until-idle",
         "agent --experiments 1 --train --seed 1",
         "frontier",
+        "query runs>0",
         "why @last",
         "compatible @seed @last",
         "ledger",
