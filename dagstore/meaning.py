@@ -94,9 +94,9 @@ class Meaning:
         return known.get(name)
 
     def _measured(self, name: str) -> Value | None:
-        """A metric of the runs that the ranking counts: its estimate, or the mean of another one."""
+        """The mean of a metric over the runs of a node that the ranking counts."""
         if name == self._metric:
-            return Value(Kind.NUMBER, COSTS["estimate"], partial(self._table.column, "estimate"))
+            return Value(Kind.NUMBER, COSTS["estimate"], self._table.means)
         if self._channel is None or next(ranked_by(self._txn, self._channel, name), None) is None:
             return None
         known: dict[int, float] = {}

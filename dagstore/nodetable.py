@@ -9,7 +9,7 @@ from dagstore.channels import Channel
 from dagstore.finding import BEGIN, short
 from dagstore.ids import NodeId, TreeId
 from dagstore.index import NOTE, RUN, facts
-from dagstore.lineage import Lineage
+from dagstore.lineage import Lineage, moments_of
 from dagstore.model import CONTRADICTED, Status
 from dagstore.names import all_names
 from dagstore.ranking import judged
@@ -101,6 +101,14 @@ class NodeTable:
         lineage = Lineage(self._txn, self._channel)
         found = (judged(lineage, first) for first in self.words(FIRST, numbers))
         return [(it.estimate, it.low, it.high) if it.moments.n else (None, None, None) for it in found]
+
+    def means(self, numbers: Sequence[int]) -> list[float | None]:
+        """The mean of the protocol's metric over the runs that the ranking counts."""
+        txn, channel = self._txn, self._channel
+        if channel is None:
+            return [None] * len(numbers)
+        found = (moments_of(txn, channel, first) for first in self.words(FIRST, numbers))
+        return [moments.mean if moments.n else None for moments in found]
 
     def names(self, numbers: Sequence[int]) -> list[tuple[str, ...]]:
         named = self._named

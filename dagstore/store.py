@@ -29,6 +29,7 @@ from dagstore.suggesting import Suggesting
 if TYPE_CHECKING:
     from dagstore.charter import Charter
     from dagstore.index import Progress
+    from dagstore.plot import Plots
     from dagstore.snapshot import Snapshot
     from dagstore.views import Initialised
 
@@ -62,6 +63,13 @@ class Store(Explaining, Comparing, Blaming, Querying, Confirming, Suggesting, Im
         """Names this store; copies of it share the name."""
         with self._storage.read() as txn:
             return (txn.get("meta", b"uuid") or b"").hex()
+
+    @property
+    def plot(self) -> "Plots":
+        """Pictures of what is in the store, as matplotlib figures."""
+        from dagstore.plot import Plots
+
+        return Plots(self)
 
     def log_size(self) -> tuple[int, int]:
         """How many bytes the log has, room for more included, and where the last commit ended."""

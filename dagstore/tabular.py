@@ -12,7 +12,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from dagstore.chains import id_of, with_ids
-from dagstore.codec import unpack_all
+from dagstore.codec import VERSION, unpack_all
 from dagstore.errors import BadInput, DagError, Damaged
 from dagstore.ids import SIZE, RunId
 from dagstore.objects import Objects
@@ -95,7 +95,8 @@ class RunColumns:
     def add(self, rows: Sequence[Sequence[Any]]) -> None:
         """Add what runs encode to."""
         start = len(self)
-        _, node, protocol, platform, status, metrics, started, seconds, *rest = zip(*rows, strict=True)
+        versions, node, protocol, platform, status, metrics, started, seconds, *rest = zip(*rows, strict=True)
+        _check_versions(versions)
         runner, seed, code, reason, environment, artifacts = rest
         self.node.extend([id.hex() for id in node])
         self.protocol.extend(protocol)
@@ -151,14 +152,21 @@ def decoded(
         page = numbers[start : start + PAGE]
         pairs = zip(page, map(txn.record, page), strict=True)
         try:
-            yield from unpack_all([_plain_of(txn, objects, *pair, name) for pair in pairs])
-        except BadInput as error:
+            rows = unpack_all([_plain_of(txn, objects, *pair, name) for pair in pairs])
+            _check_versions(row[0] for row in rows)
+        except (BadInput, TypeError, ValueError) as error:
             raise _culprit(txn, objects, page) or Damaged(f"an object cannot be read: {error}", hint=HINT) from error
+        yield from rows
 
 
 def _plain_of(txn: Reader, objects: Objects, number: int, data: bytes, name: Callable[[int], bytes]) -> bytes:
     codec = data[0] & 0xF
     return with_ids(codec, data[1:], number, name) if codec in _WITH_REFS else objects.get(txn, number)
+
+
+def _check_versions(versions: Iterable[Any]) -> None:
+    if set(versions) - {VERSION}:
+        raise ValueError("it is of another format version")
 
 
 def _back(data: bytes) -> int:

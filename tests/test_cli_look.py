@@ -12,7 +12,7 @@ import pytest
 
 import dagstore
 from cli.main import main
-from dagstore.testing.builders import TRAIN, make_child, make_store, measure
+from dagstore.testing.builders import TRAIN, make_child, make_run, make_store, measure
 
 PYTHON = (sys.executable, "-P", "-c")
 START = "from cli.main import main; main()"
@@ -395,6 +395,22 @@ class TestTree:
         assert [line.split(maxsplit=1)[1] for line in dag("tree").out.splitlines()] == [
             "new  seed", "8 unmeasured", "new  step 8",
         ]  # fmt: skip
+
+
+class TestPictures:
+    def test_a_tree(self, dag, family, tmp_path):
+        file = tmp_path / "tree.png"
+        assert dag("tree", "--plot", file, "--json").json == {"plot": str(file)}
+        assert file.read_bytes().startswith(PNG)
+        assert dag("tree", family["a"], "--plot", tmp_path / "t.gif").code == 4
+
+    def test_curves_need_steps(self, dag, family, store, tmp_path):
+        answer = dag("show", family["b"], "--plot", tmp_path / "c.png", "--json")
+        assert (answer.code, answer.error["code"]) == (3, "not_found")
+        run, protocol = make_run(store, family["b"], 0.7, seed=5)
+        store.add_run(run, protocol, {"steps": b'{"step": 1, "loss": 3.0}\n{"step": 2, "loss": 2.0}\n'})
+        assert dag("show", family["b"], "--plot", tmp_path / "c.svg").code == 0
+        ET.parse(tmp_path / "c.svg")
 
 
 class TestQuery:

@@ -45,7 +45,8 @@ CASES = {
     "not val_loss == 1": "abcd",
     "missing(val_loss)": "cd",
     "0.8 < val_loss <= 1": "sa",
-    "0.84 < estimate < 0.86": "a",
+    "0.84 < val_loss < 0.86": "a",
+    "missing(estimate)": "cd",
     "peak_mb > 15": "a",
     "missing(peak_mb)": "bcd",
     "metric('loss/val') == 3": "b",
@@ -113,6 +114,13 @@ def test_answers_are_nodes_in_either_order(asked):
     found = store.query("runs > 0")
     assert list(found.ids()) == list(store.query("runs > 0", newest_first=True).ids())[::-1]
     assert (found[0], len(found.to_frame())) == (store.node("@seed"), 4)
+
+
+def test_estimates_are_those_of_the_node(asked):
+    store, nodes = asked
+    for letter in "sab":
+        value = store.node(nodes[letter]).estimate
+        assert nodes[letter] in set(store.query(f"{value - 1e-9} < estimate < {value + 1e-9}").ids())
 
 
 def test_metrics_are_of_one_platform(asked):

@@ -4,13 +4,14 @@ import click
 
 from cli.app import App, verb
 from cli.listing import list_nodes
+from cli.picture import plot_option, save_progress
 from cli.render import line
 
 
 @verb("log")
 @click.argument("node", required=False)
 @click.option("--limit", type=click.IntRange(min=1), default=30, show_default=True, help="At most so many nodes.")
-@click.option("--plot", metavar="FILE", help="Write a picture of the progress instead: FILE.png or FILE.svg.")
+@plot_option("the progress")
 def command(app: App, node: str | None, limit: int, plot: str | None) -> None:
     """List the latest nodes, or NODE and its primary ancestors, newest first.
 
@@ -20,8 +21,6 @@ def command(app: App, node: str | None, limit: int, plot: str | None) -> None:
     """
     store = app.store(readonly=True)
     if plot:
-        from cli.picture import save_progress
-
         app.answer(save_progress(store, node, app.path(plot)), lambda saved: line(saved["plot"]))
         return
     found = store.lineage(node, limit=limit) if node else store.nodes(limit=limit, newest_first=True)

@@ -9,7 +9,7 @@ EPILOG = """\b
 A condition is written as in Python, with and, or, not, == != < <= > >=, in, + - * /:
   nodes    id message agent generation status runs estimate low high names age
            adopted (how many parents it adopted); 2 * days, hours, minutes
-  metrics  by name, those of the default ranking: the mean over the runs of a node;
+  metrics  by name: the mean over the runs of a node that the default ranking counts;
            metric('loss/val') where the name is no word
   runs     platform protocol runner seed reason exit_code: of any run of the node;
            seconds: their mean

@@ -8,6 +8,7 @@ import click
 from cli.app import App, verb
 from cli.commands.adopt import findings
 from cli.listing import headline, status
+from cli.picture import plot_option, save_picture
 from cli.render import NOTHING, ago, line, number, seconds, styled, table
 from dagstore.errors import NotFound
 from dagstore.store import Store
@@ -23,13 +24,18 @@ CONTRADICTED = "not before somebody resolves what is open, in a child"
 
 @verb("show")
 @click.argument("node")
-def command(app: App, node: str) -> None:
+@plot_option("what its runs reported step by step")
+def command(app: App, node: str, plot: str | None) -> None:
     """Show a node: what it changes, what was said of it, what it measured, and why it failed.
 
     \b
     dag show @last
     """
     store = app.store(readonly=True)
+    if plot:
+        saved = save_picture(app.path(plot), lambda: store.plot.curves(node))
+        app.answer(saved, lambda answer: line(answer["plot"]))
+        return
     found = store.node(node)
     answer = {
         **{name: getattr(found, name) for name in found.__dataclass_fields__},

@@ -8,6 +8,7 @@ import click
 
 from cli.app import App, is_terminal, verb
 from cli.listing import headline, measured
+from cli.picture import plot_option, save_picture
 from cli.render import line, styled
 from cli.treelines import Line, draw
 from dagstore.descent import Descendants
@@ -19,13 +20,18 @@ from dagstore.store import Store
 @click.argument("node", default="@seed")
 @click.option("--depth", type=click.IntRange(min=0), help="At most so many generations below NODE.")
 @click.option("--limit", type=click.IntRange(min=1), default=200, show_default=True, help="At most so many nodes.")
-def command(app: App, node: str, depth: int | None, limit: int) -> None:
+@plot_option("the tree")
+def command(app: App, node: str, depth: int | None, limit: int, plot: str | None) -> None:
     """Draw what was built on NODE (by default the seed), by primary parents; `⇠` names what a node adopted.
 
     \b
     dag tree @best~3 --depth 5
     """
     store = app.store(readonly=True)
+    if plot:
+        answer = save_picture(app.path(plot), lambda: store.plot.tree(node, depth=depth, limit=limit))
+        app.answer(answer, lambda saved: line(saved["plot"]))
+        return
     found = store.subtree(node, depth=depth, limit=limit)
     if app.as_json:
         app.answer(_document(found), lambda _: None)
