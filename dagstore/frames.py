@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dagstore.census import environment_id
 from dagstore.model import Protocol
 from dagstore.tabular import RunColumns, Sparse, Words
 
@@ -130,7 +131,8 @@ def _renamed(words: Words, names: Sequence[Any]) -> Any:
 def _environment(words: Words) -> dict[str, Any]:
     each = [dict(pairs) for pairs in words.values()]
     names = sorted({name for one in each for name in one})
-    return {f"environment.{name}": _renamed(words, [one.get(name) for one in each]) for name in names}
+    facts = {f"environment.{name}": _renamed(words, [one.get(name) for one in each]) for name in names}
+    return {**facts, "environment_id": _renamed(words, [environment_id(one) for one in each])}
 
 
 def _whole(column: Sequence[int | None]) -> Any:
