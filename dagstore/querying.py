@@ -1,10 +1,11 @@
 """Nodes by a condition, asked of a store."""
 
+from dagstore.accounting import Accounting
 from dagstore.leading import Leading
 from dagstore.nodes import Nodes
 
 
-class Querying(Leading):
+class Querying(Accounting, Leading):
     def query(self, where: str, *, platform: str | None = None, newest_first: bool = False) -> Nodes:
         """The nodes for which a condition holds, in the order of recording.
 

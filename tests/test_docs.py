@@ -123,6 +123,8 @@ def session(tmp_path_factory):
         "files @last",
         "protocols",
         "platforms",
+        "records",
+        "confirm --dry-run",
         "cat @last:train.py",
         "blame @last:train.py",
         "checkout @last out",

@@ -46,7 +46,7 @@ def kinds(outputs):
 
 def test_every_picture_is_drawn(shown):
     pictures = [line for line in shown if line.startswith("store.plot.")]
-    assert len(pictures) == 5
+    assert len(pictures) == 6
     assert all("image/png" in kinds(shown[line]) for line in pictures)
 
 

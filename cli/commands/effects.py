@@ -6,6 +6,7 @@ import click
 
 from cli.app import App, verb
 from cli.commands.frontier import known_noise
+from cli.picture import plot_option, save_picture
 from cli.render import counted, line, number, styled, table
 from dagstore.accounting import NODES
 from dagstore.effects import Effect, Effects, Interaction
@@ -25,13 +26,18 @@ SHOWN = 40
     show_default=True,
     help="How many measured nodes, the newest, are looked at.",
 )
-def command(app: App, top: int, nodes: int) -> None:
+@plot_option("the edits and their intervals")
+def command(app: App, top: int, nodes: int, plot: str | None) -> None:
     """Say what every distinct edit is worth over all nodes that have it, and which pairs of edits interact.
 
     \b
     dag effects --top 10
     """
     store = app.store(readonly=True)
+    if plot:
+        saved = save_picture(app.path(plot), lambda: store.plot.effects(store.effects(nodes=nodes), top=top))
+        app.answer(saved, lambda answer: line(answer["plot"]))
+        return
     app.answer(store.effects(nodes=nodes), lambda effects: _render(effects, top))
 
 

@@ -1,13 +1,20 @@
 """`dag frontier`: ranks what was measured."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from cli.app import App, verb
+from cli.picture import plot_option, save_picture
 from cli.render import line, number, styled, table
 from dagstore.frontier import STRATEGIES, Frontier, FrontierRow
 from dagstore.rank import Noise
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from dagstore.store import Store
 
 COLUMNS = ("rank", "id", "estimate", "90 % interval", "mean", "runs")
 RIGHT = ("rank", "estimate", "mean", "runs")
@@ -25,6 +32,7 @@ TIED = "≈"
 )
 @click.option("--chance", type=int, default=0, show_default=True, help="For promise: the seed of what it draws.")
 @click.option("--all", "every", is_flag=True, help="Every protocol and platform, each ranked by itself.")
+@plot_option("the progress, or of the front of pareto,")
 def command(
     app: App,
     top: int,
@@ -35,6 +43,7 @@ def command(
     axes: str,
     chance: int,
     every: bool,
+    plot: str | None,
 ) -> None:
     """Rank the nodes most worth building on, within one protocol and platform.
 
@@ -49,8 +58,11 @@ def command(
     dag frontier --strategy pareto --axes val_bpb,diff
     """
     store = app.store(readonly=True)
-    if not every:
-        named = [name.strip() for name in axes.split(",") if name.strip()]
+    named = [name.strip() for name in axes.split(",") if name.strip()]
+    if plot:
+        saved = save_picture(app.path(plot), lambda: _draw(store, strategy, named, platform))
+        app.answer(saved, lambda answer: line(answer["plot"]))
+    elif not every:
         found = store.frontier(
             top, strategy=strategy, metric=metric, platform=platform, protocol=protocol, axes=named, seed=chance
         )
@@ -62,6 +74,16 @@ def command(
     else:
         frontiers = [one for one in store.frontiers(top) if platform in (None, one.platform)]
         app.answer({"frontiers": frontiers}, lambda answer: _render_all(answer["frontiers"]))
+
+
+def _draw(store: "Store", strategy: str, axes: Sequence[str], platform: str | None) -> "Figure":
+    """Pareto's first two axes, the first one upwards; for all other strategies the progress."""
+    if strategy != "pareto":
+        return store.plot.progress()
+    names = [axis.removesuffix(":max").removesuffix(":min") for axis in axes]
+    largest = [name for name, axis in zip(names, axes, strict=True) if axis.endswith(":max")]
+    x, y = names[1] if len(names) > 1 else "diff", names[0] if names else None
+    return store.plot.pareto(x, y, maximize=largest, platform=platform)
 
 
 def _render_all(frontiers: Sequence[Frontier]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from cli.app import App, verb
+from cli.picture import plot_option, save_picture
 from cli.render import NOTHING, line, number, styled, table
 from dagstore.columns import PlatformView
 
@@ -10,7 +11,8 @@ COLUMNS = ("platform", "protocol", "metric", "runs", "ranked", "nodes", "noise s
 
 
 @verb("platforms")
-def command(app: App) -> None:
+@plot_option("the noise on the platform that is ranked")
+def command(app: App, plot: str | None) -> None:
     """List the platforms that runs were measured on, under each protocol; no two rows are ever compared.
 
     Runs in several environments (interpreter, packages, driver, lock files) are still compared: it says how many
@@ -19,7 +21,11 @@ def command(app: App) -> None:
     \b
     dag platforms
     """
-    app.answer({"platforms": app.store(readonly=True).platforms()}, lambda answer: _render(answer["platforms"]))
+    store = app.store(readonly=True)
+    if plot:
+        app.answer(save_picture(app.path(plot), store.plot.noise), lambda answer: line(answer["plot"]))
+        return
+    app.answer({"platforms": store.platforms()}, lambda answer: _render(answer["platforms"]))
 
 
 def _render(platforms: Sequence[PlatformView]) -> None:

@@ -37,11 +37,13 @@ class Plots:
     ) -> "Figure":
         """Two numbers of every experiment, and those that nothing beats in both; `y` is the charter's metric.
 
-        Others are better where smaller, unless named in `maximize`.
+        Others are better where smaller, unless named in `maximize`. With `diff`, in lines against the seed, it shows
+        what `store.frontier(strategy="pareto")` looks at, by estimates.
         """
-        from dagstore.plot.pareto import draw_pareto, traded
+        from dagstore.plot.pareto import DIFF, draw_pareto, traded, weighed
 
-        return draw_pareto(traded(self._store, x, y, maximize, platform))
+        ask = weighed if DIFF in (x, y) else traded
+        return draw_pareto(ask(self._store, x, y, maximize, platform))
 
     def curves(self, *refs: "Ref", metric: str | None = None) -> "Figure":
         """What the runs of nodes reported step by step; of the best ones unless told."""
@@ -59,4 +61,4 @@ class Plots:
         """What single edits are worth, with intervals: of `store.effects()`, or an answer of that kind."""
         from dagstore.plot.effects import draw_effects
 
-        return draw_effects(self._store.effects() if effects is None else effects, top)  # type: ignore[attr-defined]
+        return draw_effects(self._store.effects() if effects is None else effects, top)

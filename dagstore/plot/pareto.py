@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 LABELS = 8
 PLOT_POINTS = (690.0, 280.0)
-SECONDS = "seconds"
+SECONDS, DIFF = "seconds", "diff"
+ALL = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,20 @@ def traded(
     rows = zip(whole["x"], whole["y"], labels, whole["n"], strict=True)
     axes = [Axis(name, _direction(found, name, maximize)) for name in (x, y)]
     return Trade(tuple(Dot(*row) for row in rows), axes[0], axes[1], found.where, len(means) - len(whole))
+
+
+def weighed(
+    store: Querying, x: str = DIFF, y: str | None = None, maximize: Sequence[str] = (), platform: str | None = None
+) -> Trade:
+    """The same of what `dag frontier --strategy pareto` looks at: with estimates, and `diff`, which no run reports."""
+    y = y or store.frontier(0, platform=platform).metric
+    axes = [f"{name}:max" if name in maximize else name for name in (y, x)]
+    found = store.frontier(ALL, strategy="pareto", axes=axes, platform=platform)
+    dots = tuple(Dot(row.axes[x], row.axes[y], row.message, row.runs) for row in found.nodes)
+    where = f"{found.platform}, protocol {str(found.protocol)[:8]}, the best {found.considered} of {found.measured}"
+    largest = {*maximize, *([found.metric] if found.direction is Direction.MAXIMIZE else [])}
+    both = [Axis(name, Direction.MAXIMIZE if name in largest else Direction.MINIMIZE) for name in (x, y)]
+    return Trade(dots, both[0], both[1], where, found.considered - len(dots))
 
 
 def _column(found: Measured, name: str) -> str:
