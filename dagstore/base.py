@@ -177,6 +177,15 @@ class Base:
     def _channel(self, txn: Reader, platform: str | None = None, protocol: ProtocolId | None = None) -> Channel | None:
         return default_channel(txn, platform, protocol)
 
+    def _column_of(self, txn: Reader, seq: int) -> Channel | None:
+        """What the estimate of a node is of: the default column, or that of its last run where its code is lost."""
+        run = self._last_run(txn, seq) if has_lost(txn, self._objects, seq) else None
+        return self._channel(txn, run.platform, run.protocol) if run else self._channel(txn)
+
+    def _last_run(self, txn: Reader, seq: int) -> Run | None:
+        last = next(facts(txn, graph_row(txn, seq).first, RUN, newest_first=True), 0)
+        return self._objects.load(txn, last) if last else None
+
     def _node(self, txn: Reader, seq: int) -> Node:
         node: Node = self._objects.load(txn, record_of(txn, seq))
         return node

@@ -11,10 +11,10 @@ from dagstore.chains import id_of
 from dagstore.errors import Damaged, NotFound
 from dagstore.finding import find, short
 from dagstore.ids import BlobId, NodeId, ProtocolId, RunId
-from dagstore.index import ADOPTION, ALIAS, NOTE, RUN, all_facts, children, facts, graph_row, has_lost
+from dagstore.index import ADOPTION, ALIAS, NOTE, RUN, all_facts, children, facts, graph_row
 from dagstore.lineage import Lineage
 from dagstore.manifests import file_in
-from dagstore.model import CONTRADICTED, EMPTY, Adoption, Change, Entry, Note, Run, changes
+from dagstore.model import CONTRADICTED, EMPTY, Adoption, Change, Entry, Note, changes
 from dagstore.names import all_names
 from dagstore.nodes import Numbers, Runs
 from dagstore.paths import near
@@ -26,7 +26,6 @@ from dagstore.tracing import Tracing
 if TYPE_CHECKING:
     import pandas
 
-    from dagstore.channels import Channel
     from dagstore.charter import Charter
     from dagstore.claims import Claim
     from dagstore.columns import PlatformView, ProtocolView
@@ -248,15 +247,6 @@ class Looking(Tracing):
             high=ranked.high if ranked else None,
             names=tuple(name for name, named in all_names(txn) if named == id),
         )
-
-    def _column_of(self, txn: Reader, seq: int) -> "Channel | None":
-        """What the estimate of a node is of: the default column, or that of its last run where its code is lost."""
-        run = self._last_run(txn, seq) if has_lost(txn, self._objects, seq) else None
-        return self._channel(txn, run.platform, run.protocol) if run else self._channel(txn)
-
-    def _last_run(self, txn: Reader, seq: int) -> Run | None:
-        last = next(facts(txn, graph_row(txn, seq).first, RUN, newest_first=True), 0)
-        return self._objects.load(txn, last) if last else None
 
     def _outcome(self, txn: Reader, first: int) -> tuple[int, str]:
         runs = list(facts(txn, first, RUN))

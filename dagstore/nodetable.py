@@ -8,7 +8,7 @@ from dagstore.base import Base
 from dagstore.channels import Channel
 from dagstore.finding import BEGIN, short
 from dagstore.ids import NodeId, TreeId
-from dagstore.index import NOTE, RUN, facts
+from dagstore.index import NOTE, RUN, facts, has_lost
 from dagstore.lineage import Lineage, moments_of
 from dagstore.model import CONTRADICTED, Status
 from dagstore.names import all_names
@@ -96,11 +96,15 @@ class NodeTable:
 
     def estimates(self, numbers: Sequence[int]) -> list[Estimate]:
         """Estimate, low and high."""
-        if self._channel is None:
-            return [(None, None, None)] * len(numbers)
-        lineage = Lineage(self._txn, self._channel)
-        found = (judged(lineage, first) for first in self.words(FIRST, numbers))
-        return [(it.estimate, it.low, it.high) if it.moments.n else (None, None, None) for it in found]
+        default = Lineage(self._txn, self._channel) if self._channel else None
+        return [self._estimate(*pair, default) for pair in zip(numbers, self.words(FIRST, numbers), strict=True)]
+
+    def _estimate(self, number: int, first: int, default: Lineage | None) -> Estimate:
+        it = judged(default, first) if default else None
+        if (it is None or not it.moments.n) and has_lost(self._txn, self._store._objects, number):
+            own = self._store._column_of(self._txn, number)
+            it = judged(Lineage(self._txn, own), first) if own else None
+        return (it.estimate, it.low, it.high) if it is not None and it.moments.n else (None, None, None)
 
     def means(self, numbers: Sequence[int]) -> list[float | None]:
         """The mean of the protocol's metric over the runs that the ranking counts."""

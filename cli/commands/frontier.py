@@ -60,7 +60,7 @@ def command(
     store = app.store(readonly=True)
     named = [name.strip() for name in axes.split(",") if name.strip()]
     if plot:
-        saved = save_picture(app.path(plot), lambda: _draw(store, strategy, named, platform))
+        saved = save_picture(app.path(plot), lambda: _draw(store, strategy, named, platform, protocol))
         app.answer(saved, lambda answer: line(answer["plot"]))
     elif not every:
         found = store.frontier(
@@ -76,14 +76,14 @@ def command(
         app.answer({"frontiers": frontiers}, lambda answer: _render_all(answer["frontiers"]))
 
 
-def _draw(store: "Store", strategy: str, axes: Sequence[str], platform: str | None) -> "Figure":
+def _draw(store: "Store", strategy: str, axes: Sequence[str], platform: str | None, protocol: str | None) -> "Figure":
     """Pareto's first two axes, the first one upwards; for all other strategies the progress."""
     if strategy != "pareto":
-        return store.plot.progress()
+        return store.plot.progress(platform=platform, protocol=protocol)
     names = [axis.removesuffix(":max").removesuffix(":min") for axis in axes]
     largest = [name for name, axis in zip(names, axes, strict=True) if axis.endswith(":max")]
     x, y = names[1] if len(names) > 1 else "diff", names[0] if names else None
-    return store.plot.pareto(x, y, maximize=largest, platform=platform)
+    return store.plot.pareto(x, y, maximize=largest, platform=platform, protocol=protocol)
 
 
 def _render_all(frontiers: Sequence[Frontier]) -> None:

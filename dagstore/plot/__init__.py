@@ -20,11 +20,13 @@ class Plots:
     def __init__(self, store: Querying) -> None:
         self._store = store
 
-    def progress(self, ref: "Ref | None" = None) -> "Figure":
+    def progress(
+        self, ref: "Ref | None" = None, *, platform: str | None = None, protocol: str | None = None
+    ) -> "Figure":
         """Every experiment in the order of time, and the best so far; of one node's lineage if it is named."""
         from dagstore.plot.progress import draw_progress, measured_progress
 
-        return draw_progress(measured_progress(self._store, ref))
+        return draw_progress(measured_progress(self._store, ref, platform, protocol))
 
     def tree(self, ref: "Ref" = "@seed", *, depth: int | None = None, limit: int = 1_000) -> "Figure":
         """What was built on a node, by primary parents, and dashed what was adopted; at most `limit` nodes."""
@@ -33,7 +35,13 @@ class Plots:
         return draw_tree(grown(self._store, ref, depth, limit))
 
     def pareto(
-        self, x: str = "seconds", y: str | None = None, *, maximize: Sequence[str] = (), platform: str | None = None
+        self,
+        x: str = "seconds",
+        y: str | None = None,
+        *,
+        maximize: Sequence[str] = (),
+        platform: str | None = None,
+        protocol: str | None = None,
     ) -> "Figure":
         """Two numbers of every experiment, and those that nothing beats in both; `y` is the charter's metric.
 
@@ -43,7 +51,7 @@ class Plots:
         from dagstore.plot.pareto import DIFF, draw_pareto, traded, weighed
 
         ask = weighed if DIFF in (x, y) else traded
-        return draw_pareto(ask(self._store, x, y, maximize, platform))
+        return draw_pareto(ask(self._store, x, y, maximize, platform, protocol))
 
     def curves(self, *refs: "Ref", metric: str | None = None) -> "Figure":
         """What the runs of nodes reported step by step; of the best ones unless told."""
@@ -51,11 +59,11 @@ class Plots:
 
         return draw_curves(reported(self._store, refs, metric))
 
-    def noise(self, platform: str | None = None) -> "Figure":
+    def noise(self, platform: str | None = None, *, protocol: str | None = None) -> "Figure":
         """How far runs of the same files lie apart, against the normal distribution."""
         from dagstore.plot.noise import draw_noise, repeated
 
-        return draw_noise(repeated(self._store, platform))
+        return draw_noise(repeated(self._store, platform, protocol))
 
     def effects(self, effects: Any = None, *, top: int = 25) -> "Figure":
         """What single edits are worth, with intervals: of `store.effects()`, or an answer of that kind."""

@@ -11,9 +11,13 @@ if TYPE_CHECKING:
     import pandas
 
 
+ALL = 1 << 30
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """`runs` are of one protocol and platform, each with the `tree` of its node; `nodes` are all, by id."""
+    """`runs` are of one protocol and platform, each with the `tree` of its node; `nodes` are all, by id, with the
+    estimates of that column."""
 
     metric: str
     direction: Direction
@@ -28,12 +32,17 @@ class Measured:
         return f"{self.platform}, protocol {self.protocol[:8]}"
 
 
-def measured(store: Querying, platform: str | None = None) -> Measured:
-    """What the default ranking, or that on a platform, is made of; `NotFound` if nothing was measured there."""
-    frontier = store.frontier(top=1, platform=platform)
+def measured(store: Querying, platform: str | None = None, protocol: str | None = None) -> Measured:
+    """What a ranking is made of, with its estimates: the default one, or that on a platform or of a protocol.
+
+    `NotFound` if nothing was measured there.
+    """
+    frontier = store.frontier(ALL, platform=platform, protocol=protocol)
     if frontier.protocol is None:
         raise nothing(platform)
     nodes = store.nodes().to_frame().set_index("id")
+    worth = {nodes.at[str(row.id), "tree"]: row.estimate for row in frontier.nodes}
+    nodes = nodes.assign(estimate=nodes["tree"].map(worth))
     runs = store.runs().to_frame()
     protocol, platform = str(frontier.protocol), str(frontier.platform)
     runs = runs[(runs["protocol"] == protocol) & (runs["platform"] == platform)]

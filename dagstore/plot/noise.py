@@ -39,9 +39,9 @@ class Noise:
     where: str
 
 
-def repeated(store: Querying, platform: str | None = None) -> Noise:
+def repeated(store: Querying, platform: str | None = None, protocol: str | None = None) -> Noise:
     """The runs of everything that was measured more than once; `NotFound` if nothing was."""
-    found = measured(store, platform)
+    found = measured(store, platform, protocol)
     ok = found.runs[(found.runs["status"] == "ok") & found.runs["value"].notna()]
     values = ok.groupby("tree")["value"]
     n, mean = values.transform("size"), values.transform("mean")

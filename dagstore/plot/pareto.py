@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dagstore.errors import BadInput, NotFound
 from dagstore.model import Direction
 from dagstore.plot import style
-from dagstore.plot.measured import Measured, measured
+from dagstore.plot.measured import ALL, Measured, measured
 from dagstore.querying import Querying
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 LABELS = 8
 PLOT_POINTS = (690.0, 280.0)
 SECONDS, DIFF = "seconds", "diff"
-ALL = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +68,14 @@ def traded(
     y: str | None = None,
     maximize: Sequence[str] = (),
     platform: str | None = None,
+    protocol: str | None = None,
 ) -> Trade:
     """Two numbers that runs report, of each tree; `seconds` is what its runs took.
 
     The protocol's metric has the charter's direction, all others are better where smaller unless they are in
     `maximize`. `NotFound` if no run has both, `BadInput` if a name is no metric.
     """
-    found = measured(store, platform)
+    found = measured(store, platform, protocol)
     y = y or found.metric
     columns = {name: _column(found, name) for name in (x, y)}
     ok = found.runs[found.runs["status"] == "ok"]
@@ -92,12 +92,17 @@ def traded(
 
 
 def weighed(
-    store: Querying, x: str = DIFF, y: str | None = None, maximize: Sequence[str] = (), platform: str | None = None
+    store: Querying,
+    x: str = DIFF,
+    y: str | None = None,
+    maximize: Sequence[str] = (),
+    platform: str | None = None,
+    protocol: str | None = None,
 ) -> Trade:
     """The same of what `dag frontier --strategy pareto` looks at: with estimates, and `diff`, which no run reports."""
-    y = y or store.frontier(0, platform=platform).metric
+    y = y or store.frontier(0, platform=platform, protocol=protocol).metric
     axes = [f"{name}:max" if name in maximize else name for name in (y, x)]
-    found = store.frontier(ALL, strategy="pareto", axes=axes, platform=platform)
+    found = store.frontier(ALL, strategy="pareto", axes=axes, platform=platform, protocol=protocol)
     dots = tuple(Dot(row.axes[x], row.axes[y], row.message, row.runs) for row in found.nodes)
     where = f"{found.platform}, protocol {str(found.protocol)[:8]}, the best {found.considered} of {found.measured}"
     largest = {*maximize, *([found.metric] if found.direction is Direction.MAXIMIZE else [])}

@@ -71,12 +71,14 @@ class Progress:
         return value
 
 
-def measured_progress(store: Querying, ref: "Ref | None" = None) -> Progress:
-    """What a store measured under the protocol and on the platform of its frontier, in order of time.
+def measured_progress(
+    store: Querying, ref: "Ref | None" = None, platform: str | None = None, protocol: str | None = None
+) -> Progress:
+    """What a store measured under the protocol and on the platform of a ranking, in order of time.
 
     One point a tree: nodes with the same files are one experiment. Of one node's lineage, if a node is named.
     """
-    found = measured(store)
+    found = measured(store, platform, protocol)
     runs = found.runs
     if ref is not None:
         runs = runs[runs["tree"].isin([str(node.tree) for node in store.lineage(ref)])]
