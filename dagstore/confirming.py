@@ -105,15 +105,21 @@ class Confirming(Leading, Measuring):
         made = [ticket for row in with_repeats for ticket in self.queue([row.id], repeat=row.repeats, agent=agent)]
         return replace(plan, queued=Rows(made))
 
-    def _values(self, txn: Reader, channel: Channel) -> Iterator[tuple[int, int, int, float]]:
+    def _values(self, txn: Reader, channel: Channel) -> Iterator[tuple[float, int, int, float]]:
         """When each run that counts in a channel ended, its record, tree and value."""
-        for key, _ in txn.scan("facts", RUN, after(RUN)):
-            record = int.from_bytes(key[5:], "big")
-            run: Run = self._objects.load(txn, record)
-            value = run.metrics.get(channel.metric)
-            same = (run.protocol, run.platform, run.status) == (channel.protocol, channel.platform, Status.OK)
-            if same and value is not None:
-                yield run.started + int(1000 * run.seconds), record, int.from_bytes(key[1:5], "big"), value
+        from dagstore.tabular import run_columns
+
+        keys = (key for key, _ in txn.scan("facts", RUN, after(RUN)))
+        trees = {int.from_bytes(key[5:], "big"): int.from_bytes(key[1:5], "big") for key in keys}
+        records = sorted(trees)
+        runs = run_columns(txn, self._objects, records)
+        wanted = bytes(channel.protocol), channel.platform, Status.OK.value
+        here = [column == wanted for column in zip(runs.protocol, runs.platform, runs.status, strict=True)]
+        reported = runs.metrics.get(channel.metric)
+        for row, value in zip(reported.rows, reported.values, strict=True) if reported else ():
+            if here[row]:
+                record = records[row]
+                yield runs.started[row] + 1000 * runs.seconds[row], record, trees[record], value
 
     def _best(self, txn: Reader, channel: Channel, hit: Hit) -> Best:
         lineage = Lineage(txn, channel)

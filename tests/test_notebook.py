@@ -39,9 +39,9 @@ def hub():
     again = [(f"{at:040x}", ideas[-1][0], f"best64_rep{at}", 0.93 + random.gauss(0, 0.001)) for at in range(100, 120)]
     common = {"contributor_id": "agent", "platform": "H100", "is_master": False}
     return [
-        {"hash": hash, "parent_hash": parent, "message": message, "val_bpb": value, **common}
+        {"hash": name, "parent_hash": parent, "message": message, "val_bpb": value, **common}
         | {"created_at": f"2026-03-14T00:{at:02}:00Z"}
-        for at, (hash, parent, message, value) in enumerate([*ideas, *again])
+        for at, (name, parent, message, value) in enumerate([*ideas, *again])
     ]
 
 
