@@ -6,7 +6,7 @@ from cli import options
 from cli.app import App, verb
 from cli.commands.frontier import known_noise
 from cli.render import NOTHING, counted, line, number, seconds, styled, table
-from dagstore.confirming import Confirmation
+from dagstore.repeats import Confirmation
 
 
 @verb("confirm")
