@@ -174,7 +174,9 @@ def _product(parts: Iterable[Part], mean: float, var: float) -> Posterior:
         off = mean - middle
         weight = share * exp(-0.5 * off * off / both) / sqrt(both)
         total += weight
-        made.append((weight, (middle * var + mean * wide) / both, wide * var / both))
+        # Divided first: products of two variances leave the number line.
+        near = wide / both
+        made.append((weight, middle + off * near, near * var))
     if total < _TINY:
         return _far_product(list(parts), mean, var)
     return _mixture([(weight / total, middle, wide) for weight, middle, wide in made])
@@ -188,8 +190,8 @@ def _far_product(parts: Sequence[Part], mean: float, var: float) -> Posterior:
     total = fsum(weights)
     made = []
     for weight, (_, middle, wide) in zip(weights, parts, strict=True):
-        both = wide + var
-        made.append((weight / total, (middle * var + mean * wide) / both, wide * var / both))
+        near = wide / (wide + var)
+        made.append((weight / total, middle + (mean - middle) * near, near * var))
     return _mixture(made)
 
 
