@@ -21,6 +21,8 @@ from dagstore.storage import Reader, Writer
 
 DOUBT = 0.5
 """How many squared deviations the assumed noise counts for beside those that were seen, in the width of intervals."""
+_ABSURD = 1e6
+"""Noise that is assumed is taken for at most so many times that which was seen."""
 
 
 class Scale(NamedTuple):
@@ -92,7 +94,7 @@ def scale(pool: Pool, learned: Learned) -> Scale:
     if not 1e-140 < sd < 1e140:
         return Scale(sd, Z90, ())
     doubt = DOUBT if learned.assumed else 0
-    ratio = (doubt * (learned.assumed / sd) ** 2 + freedom) / (doubt + freedom)
+    ratio = (doubt * min(learned.assumed / sd, _ABSURD) ** 2 + freedom) / (doubt + freedom)
     return Scale(sd, _wide(doubt + freedom) * math.sqrt(ratio), steps_of(learned.shares, sd) if learned.shares else ())
 
 

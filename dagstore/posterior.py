@@ -144,9 +144,13 @@ def learned(shares: Sequence[float], seen: Iterable[tuple[float, float]], sd: fl
 
 
 def steps_of(shares: Sequence[float], sd: float) -> Steps:
-    """The mixture with these shares of `grid(sd)`, without what is negligible."""
-    pairs = zip(shares, grid(sd), strict=True)
-    kept = [(share, mean, var) for share, (_, mean, var) in pairs if share > LEAST]
+    """The mixture with these shares of `grid(sd)`, without what is negligible.
+
+    The widest component stays, however rare: without it a step beyond all others would be drawn in as they are.
+    """
+    parts = grid(sd)
+    widest = parts[-len(SIDES)]
+    kept = [(p, *part[1:]) for p, part in zip(shares, parts, strict=True) if p > LEAST or part is widest]
     total = fsum(part[0] for part in kept)
     return tuple((share / total, mean, var) for share, mean, var in kept)
 

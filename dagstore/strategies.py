@@ -27,6 +27,8 @@ AHEAD = 10
 """`promise` asks what so many more experiments on one are likely to bring."""
 EXPECTED = 4
 """How many descendants the rate of the whole pool counts for in the rate of a clade."""
+HUGE = 1e300
+"""Gains are taken for no larger, so that sums of them stay finite."""
 READ = 150
 """For so many experiments it is looked up what they touch."""
 
@@ -86,8 +88,8 @@ class Field:
         return any(True for node in with_tree(self.txn, tree) for _ in children(self.txn, node))
 
     def gain(self, one: float, over: float) -> float:
-        """How much better `one` is; positive if it is."""
-        return self.towards * (over - one)
+        """How much better `one` is, at most `HUGE`; positive if it is."""
+        return max(-HUGE, min(HUGE, self.towards * (over - one)))
 
 
 def choose(field: Field, strategy: str, top: int, rng: Random) -> Chosen:
