@@ -52,7 +52,7 @@ class Leading(Touching):
         Another `metric` than the charter's is ranked by its plain mean, from the runs in that column that report it.
         `BadInput` on an unknown strategy, `NotFound` if no run reports the metric or an axis.
         """
-        _check(top, strategy, metric)
+        _check(top, strategy, metric, axes)
         with self._storage.read() as txn:
             channel = self._channel(txn, platform, resolve_protocol(txn, str(protocol)) if protocol else None)
             if channel is None:
@@ -175,7 +175,7 @@ class Leading(Touching):
         )
 
 
-def _check(top: int, strategy: str, metric: str | None) -> None:
+def _check(top: int, strategy: str, metric: str | None, axes: Sequence[str]) -> None:
     if strategy not in STRATEGIES:
         raise BadInput(f"no strategy {strategy!r}", hint="there is: " + ", ".join(STRATEGIES))
     if top < 0:
@@ -184,6 +184,8 @@ def _check(top: int, strategy: str, metric: str | None) -> None:
         raise BadInput(
             f"{strategy} ranks by the protocol's own metric", hint="leave out one of the two, or use it as an axis"
         )
+    if axes and strategy != "pareto":
+        raise BadInput(f"{strategy} weighs no axes", hint="leave them out, or ask for pareto")
 
 
 def _tied(it: Ranked, first: Ranked) -> bool:

@@ -18,7 +18,7 @@ from dagstore.model import Run, Tree
 from dagstore.rank import Noise
 from dagstore.ranking import ORDERS, judged
 from dagstore.storage import KEPT
-from dagstore.testing.builders import CHARTER, make_run, make_store, measure, protocol_of
+from dagstore.testing.builders import CHARTER, make_store, measure, protocol_of
 from dagstore.testing.children import start
 
 SD = 0.01

@@ -69,7 +69,7 @@ def command(
         app.answer(found, _render)
     elif protocol:
         raise click.UsageError("--all ranks every protocol; leave out --protocol")
-    elif metric or strategy != STRATEGIES[0]:
+    elif metric or axes or strategy != STRATEGIES[0]:
         raise click.UsageError("--all ranks every protocol by the estimate of its own metric; leave the other out")
     else:
         frontiers = [one for one in store.frontiers(top) if platform in (None, one.platform)]
