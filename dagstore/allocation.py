@@ -41,11 +41,11 @@ class Allocation(NamedTuple):
 def allocate(arms: Sequence[Arm], noise: float, budget: int, enough: float) -> Allocation:
     """Repeats for arms of which the first is the best, at most `budget`, until the first is that with `enough`.
 
-    A repeat has the standard deviation `noise`.
+    A repeat has the standard deviation `noise`; there are none where that is 0, since they would tell nothing.
     """
     repeats = [0] * len(arms)
     before = after = selected(arms)
-    while sum(repeats) < budget and after < enough:
+    while noise and sum(repeats) < budget and after < enough:
         at = _next(arms, repeats, noise, after)
         repeats[at] += 1
         after = max(after, selected(_with(arms, repeats, noise)))
