@@ -21,6 +21,8 @@ SIDES = (0.0, -1.5, 1.5)
 ROUNDS = 12
 LEAST = 0.01
 """Components with a smaller share are left out."""
+APART = 4.0
+"""So many spreads of the widest steps apart, a tree and its parent say nothing of each other: one has diverged."""
 _NEGLIGIBLE = 1e-9
 _TINY = 1e-200
 _ROOT_HALF, _NORMAL = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
@@ -57,7 +59,7 @@ NOTHING = Belief()
 Part = tuple[float, float, float]
 """A normal part of a mixture: its share, mean and variance."""
 Steps = tuple[Part, ...]
-"""How trees differ from their parents. Empty: nothing was learned, so a parent says nothing of its children."""
+"""How trees differ from their parents, the widest last. Empty: nothing was learned, and a parent says nothing."""
 
 
 class Posterior(NamedTuple):
@@ -82,7 +84,7 @@ class Posterior(NamedTuple):
             low, high = (at, high) if below < p * total else (low, at)
             step = (p * total - below) / density if density else math.copysign(math.inf, p * total - below)
             step = max(-4 * spread, min(4 * spread, step))
-            if abs(step) <= 1e-4 * spread:
+            if abs(step) <= 1e-4 * spread or at + step == at:
                 return at + step
             at = at + step if low < at + step < high else (low + high) / 2
         return at
@@ -96,7 +98,7 @@ def measured(mean: float, n: int, sd: float) -> Belief:
 
 def below(parent: Belief, own: Belief, steps: Steps) -> Posterior:
     """A tree of which `own` is known, a step away from a parent of which `parent` is known without it."""
-    if not parent.precision or not steps:
+    if not parent.precision or not steps or _strange(parent, own, steps):
         return Posterior([(1.0, own.mean, own.var)], own.mean, own.var)
     above, spread = parent.mean, parent.var
     parts = [(share, above + mean, spread + var) for share, mean, var in steps]
@@ -105,7 +107,7 @@ def below(parent: Belief, own: Belief, steps: Steps) -> Posterior:
 
 def told(child: Belief, parent: Belief, steps: Steps) -> Belief:
     """What a child says of its parent, of which `parent` is known otherwise; nothing if it makes that no clearer."""
-    if not child.precision or not steps:
+    if not child.precision or not steps or _strange(child, parent, steps):
         return NOTHING
     here, spread = child.mean, child.var
     parts = [(share, here - mean, spread + var) for share, mean, var in steps]
@@ -159,6 +161,14 @@ def spread_of_half(differences: Sequence[float]) -> float:
     """A standard deviation from the middle half of some differences from zero, so that wrecks do not count."""
     ordered = sorted(abs(one) for one in differences)
     return ordered[len(ordered) // 2] / 0.6744897501960817 if ordered else 0.0
+
+
+def _strange(one: Belief, other: Belief, steps: Steps) -> bool:
+    """Whether both are known and lie farther apart than any step explains."""
+    if not one.precision or not other.precision:
+        return False
+    off = (one.mean - other.mean) / APART
+    return off * off > steps[-1][2] + one.var + other.var
 
 
 def _likelihoods(step: float, var: float, parts: Sequence[Part]) -> list[float]:

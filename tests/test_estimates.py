@@ -3,6 +3,7 @@
 import json
 import math
 import statistics
+from contextlib import suppress
 from random import Random
 
 import pytest
@@ -118,6 +119,20 @@ class TestLineage:
         assert found[wreck].estimate == pytest.approx(900.0, abs=2 * SD)
         for node in [store.resolve("@seed"), *children]:
             assert found[node].estimate == pytest.approx(before[node].estimate, abs=SD / 2)
+
+    @pytest.mark.parametrize("diverged", [5.0, 1e4, 1e9, 1e200])
+    def test_a_child_that_diverged_does_not_count_against_its_parent(self, store, diverged):
+        """However far it went."""
+        repeat(store, "@seed", *around(1.0, n=6))
+        good, other = grow(store, "@seed", 2)
+        measure(store, other, 1.0 - SD)
+        measure(store, good, 1.0 - 3 * SD)
+        before = rows(store)[good]
+        for child in grow(store, good, 3):
+            measure(store, child, diverged)
+        found = rows(store)[good]
+        assert found.rank == 1
+        assert found.estimate == pytest.approx(before.estimate, abs=SD)
 
     def test_equal_trees_share_their_runs(self, store):
         """The same files under another parent are another node of the same experiment."""
@@ -309,6 +324,10 @@ def _numbers(ranking):
         yield from (row.estimate, row.mean, row.low or 0.0, row.high or 0.0, row.score or 0.0)
 
 
+class GivenUp(Exception):
+    """Ends a transaction without a trace."""
+
+
 class World:
     """Experiments whose truth is known, in a store, in one transaction that is given up in the end."""
 
@@ -327,8 +346,8 @@ class World:
         return self
 
     def __exit__(self, kind, error, trace):
-        given_up = RuntimeError("given up")
-        self._writing.__exit__(RuntimeError, given_up, None)
+        with suppress(GivenUp):
+            self._writing.__exit__(GivenUp, GivenUp(), None)
 
     def add(self, node, truth):
         self.nodes.append(node)
@@ -389,19 +408,21 @@ def mixed(random):
 
 
 class TestSimulated:
-    @pytest.mark.parametrize(("step", "seed"), [(ordinary, 1), (mixed, 2)])
-    def test_intervals_hold_the_truth_as_often_as_they_say(self, tmp_path, step, seed):
-        """90 % of the intervals hold the truth, whether the order is looked at or not."""
+    @pytest.mark.parametrize("step", [ordinary, mixed])
+    def test_intervals_hold_the_truth_as_often_as_they_say(self, tmp_path, step):
+        """90 % of the intervals hold the truth, and estimates are nearer to it than means are."""
         inside, errors, raw = [], [], []
-        with make_store(tmp_path) as store, World(store) as world:
-            simulate(world, step, count=3000, seed=seed)
-            for node, found in world.judged().items():
-                inside.append(found.low <= world.truth[node] <= found.high)
-                errors.append((found.estimate - world.truth[node]) ** 2)
-                raw.append((found.moments.mean - world.truth[node]) ** 2)
-        assert len(inside) > 1500
+        with make_store(tmp_path) as store:
+            for seed in range(4):
+                with World(store) as world:
+                    simulate(world, step, count=1500, seed=seed)
+                    for node, found in world.judged().items():
+                        inside.append(found.low <= world.truth[node] <= found.high)
+                        errors.append((found.estimate - world.truth[node]) ** 2)
+                        raw.append((found.moments.mean - world.truth[node]) ** 2)
+        assert len(inside) > 4000
         assert 0.88 <= statistics.fmean(inside) <= 0.92
-        assert statistics.fmean(errors) < 0.9 * statistics.fmean(raw)
+        assert statistics.fmean(errors) < 0.75 * statistics.fmean(raw)
 
     @pytest.mark.parametrize("seed", [3, 4])
     def test_maximize_mirrors_minimize(self, tmp_path, seed):
