@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from dagstore.errors import BadInput, NotFound
 from dagstore.ids import ProtocolId
 from dagstore.leading import Leading
-from dagstore.measuring import Measuring
+from dagstore.measuring import MAX_REPEAT, Measuring
 from dagstore.rank import Noise
 from dagstore.ranking import leaders
 from dagstore.refs import resolve_protocol, seed
@@ -43,8 +43,10 @@ class Confirming(Leading, Measuring):
 
         from dagstore.repeats import plan
 
-        if top < 2 or budget < 1:
-            raise BadInput("there is nothing to tell apart", hint="give a top of 2 or more and a budget of 1 or more")
+        if top < 2 or not 1 <= budget <= MAX_REPEAT:
+            raise BadInput(
+                "there is nothing to tell apart", hint=f"give a top of 2 or more and a budget of 1 to {MAX_REPEAT:,}"
+            )
         with self._storage.read() as txn:
             channel = self._channel(txn, platform)
             found = leaders(txn, channel, top) if channel else []

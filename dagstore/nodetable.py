@@ -106,6 +106,13 @@ class NodeTable:
             it = judged(Lineage(self._txn, own), first) if own else None
         return (it.estimate, it.low, it.high) if it is not None and it.moments.n else (None, None, None)
 
+    def means(self, numbers: Sequence[int]) -> list[float | None]:
+        """The mean of the protocol's metric over the runs that the ranking counts."""
+        if self._channel is None:
+            return [None] * len(numbers)
+        found = (moments_of(self._txn, self._channel, first) for first in self.words(FIRST, numbers))
+        return [moments.mean if moments.n else None for moments in found]
+
     def names(self, numbers: Sequence[int]) -> list[tuple[str, ...]]:
         named = self._named
         return [named.get(id, ()) for id in ids_of(self._txn, numbers)] if named else [()] * len(numbers)

@@ -223,7 +223,7 @@ class TestConfirm:
             store.confirm()
         assert caught.value.hint
         measure(store, "@seed", 1.0)
-        for wrong in ({"top": 1}, {"budget": 0}):
+        for wrong in ({"top": 1}, {"budget": 0}, {"budget": 10_001}):
             with pytest.raises(BadInput):
                 store.confirm(**wrong)
         for words in (("--top", "1"), ("--budget", "0")):
