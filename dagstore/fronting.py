@@ -1,7 +1,7 @@
 """The Pareto front of a store: measured trees on axes that are metrics of their runs or computed from them."""
 
-import math
 from collections.abc import Callable, Iterable
+from functools import reduce
 from itertools import islice
 
 from dagstore.channels import Channel
@@ -11,6 +11,7 @@ from dagstore.metrics import ranked_by
 from dagstore.model import Direction, Run, Status
 from dagstore.objects import Objects
 from dagstore.pareto import Axis, Point, fronts
+from dagstore.rank import Moments
 from dagstore.refs import seed
 from dagstore.strategies import POOL, Chosen, Field, Pick
 
@@ -77,8 +78,8 @@ def _value(field: Field, tree: int, name: str, lines: Lines, runs: list[Run]) ->
     if name == "diff":
         return lines(tree)
     values = [run.seconds for run in runs] if name == "seconds" else [run.metrics.get(name) for run in runs]
-    there = [value for value in values if value is not None]
-    return math.fsum(there) / len(there) if there else None
+    there = reduce(Moments.add, (value for value in values if value is not None), Moments())
+    return there.mean if there.n else None
 
 
 def _runs(field: Field, tree: int, objects: Objects) -> list[Run]:

@@ -14,6 +14,7 @@ from dagstore.channels import Channel
 from dagstore.index import children, with_tree
 from dagstore.lineage import Lineage
 from dagstore.model import Direction
+from dagstore.rank import MAX
 from dagstore.ranking import ORDERS, Ranked, judged, ordered, score
 from dagstore.storage import Reader
 
@@ -183,7 +184,7 @@ def _promise(field: Field, top: int, rng: Random) -> Chosen:
         share = rng.betavariate(EXPECTED * rate + len(wins), EXPECTED * (1 - rate) + len(gains) - len(wins))
         gain = (math.fsum(wins) + EXPECTED * typical) / (len(wins) + EXPECTED)
         hoped = gain * (1 - (1 - share) ** AHEAD)
-        value = it.estimate + it.sd * rng.gauss(0, 1) - field.towards * hoped
+        value = max(-MAX, min(MAX, it.estimate + it.sd * rng.gauss(0, 1) - field.towards * hoped))
         why = f"{len(wins)} of {len(gains)} below it improved; {AHEAD} more may bring it to {value:.6g}"
         picks.append(Pick(it, why, value))
     picks.sort(key=lambda pick: (field.towards * (pick.score or 0.0), pick.ranked.tree))

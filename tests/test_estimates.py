@@ -298,7 +298,8 @@ class TestDoor:
                 repeat(store, child, value, value / 2, -value)
                 self._sound(store)
             for strategy in dagstore.frontier.STRATEGIES:
-                assert all(map(math.isfinite, _numbers(store.frontier(strategy=strategy))))
+                for chance in range(20 if strategy == "promise" else 1):
+                    assert all(map(math.isfinite, _numbers(store.frontier(strategy=strategy, seed=chance))))
             assert json.loads(text_of(store, capsys, "frontier", "--json"))["nodes"]
             text_of(store, capsys, "frontier")
 

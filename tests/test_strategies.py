@@ -322,6 +322,12 @@ class TestPareto:
         rows = store.frontier(strategy="pareto", axes=("val_loss", "memory"), platform="cpu").nodes
         assert rows[0].axes == {"val_loss": 0.5, "memory": 9.0}
 
+    def test_an_axis_is_the_mean_of_the_runs(self, store):
+        """Also at the end of the number line."""
+        node = child(store, "@seed", 0.5, 0.5, metrics={"memory": 1.7e308})
+        (row,) = store.frontier(strategy="pareto", axes=("val_loss", "memory", "seconds")).nodes
+        assert (row.id, row.axes) == (node, {"val_loss": 0.5, "memory": 1.7e308, "seconds": 1.5})
+
     def test_the_command_shows_the_axes(self, points, dag):
         code, said, _ = dag("frontier", "--strategy", "pareto", "--axes", "val_loss, speed:max", "--json")
         first = json.loads(said)["nodes"][0]
