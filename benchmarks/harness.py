@@ -29,21 +29,29 @@ VERSIONED = ("dagstore", "lmdb", "blake3", "msgpack", "backports.zstd", "click",
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What a row must reach: its ratio, or if `absolute` our own figure, is at least or at most `value`."""
+    """What a row must reach: its ratio, or if `absolute` our own figure, is at least or at most `value`.
+
+    With `upto` it is between the two.
+    """
 
     value: float
     at_least: bool = False
     absolute: bool = False
+    upto: float | None = None
 
     def met(self, ours: float | None, ratio: float | None) -> bool:
         figure = ours if self.absolute else ratio
         if figure is None:
             return False
+        if self.upto is not None:
+            return self.value <= figure <= self.upto
         return figure >= self.value if self.at_least else figure <= self.value
 
     def text(self, unit: str) -> str:
-        sign = "≥" if self.at_least else "≤"
-        return f"{sign} {self.value:g}{f' {unit}' if self.absolute else TIMES}"
+        of = f" {unit}".rstrip() if self.absolute else TIMES
+        if self.upto is not None:
+            return f"{self.value:g} to {self.upto:g}{of}"
+        return f"{'≥' if self.at_least else '≤'} {self.value:g}{of}"
 
 
 @dataclass(frozen=True, slots=True)

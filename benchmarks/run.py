@@ -21,6 +21,7 @@ WORKLOADS = (
     "queries",
     "memory",
     "frontier",
+    "rank",
     "frames",
     "start",
     "overhead",

@@ -12,17 +12,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 from project import make_project
 
 import dagstore
 from dagstore import NodeId, ProtocolId, Status
-from dagstore.channels import default_channel
+from dagstore.channels import Channel, default_channel
 from dagstore.charter import make_protocol
 from dagstore.codec import encode
 from dagstore.lineage import Lineage
 from dagstore.model import Protocol, Run, Tree
-from dagstore.ranking import judged, leaders
+from dagstore.ranking import Ranked, judged, leaders
 from dagstore.storage import Writer
 
 BEGUN = 10
@@ -125,18 +126,19 @@ class Search:
         run = Run(self._ids[node], self._name, "sim", Status.OK, {self.protocol.metric: value}, number, 300.0, "sim")
         self.store._record_run(self.txn, run, self.protocol, {})
 
-    def estimates(self) -> Mapping[int, object]:
-        """What the store says of every measured node."""
+    def channel(self) -> Channel:
         channel = default_channel(self.txn)
         assert channel is not None
-        lineage = Lineage(self.txn, channel)
+        return channel
+
+    def estimates(self) -> Mapping[int, Ranked]:
+        """What the store says of every measured node."""
+        lineage = Lineage(self.txn, self.channel())
         return {node: judged(lineage, node) for node in self.swarm.runs}
 
 
 def frontier(search: Search) -> list[int]:
-    channel = default_channel(search.txn)
-    assert channel is not None
-    return [it.tree for it in leaders(search.txn, channel, 8)]
+    return [it.tree for it in leaders(search.txn, search.channel(), 8)]
 
 
 def by_mean(search: Search) -> list[int]:
@@ -173,18 +175,27 @@ def _first(runs: Mapping[int, Sequence[float]], value: Callable[[Sequence[float]
     return sorted(runs, key=lambda node: (value(runs[node]), node))[:8]
 
 
-def search(folder: Path, policy: str, step: str, noise: float, seed: int, budget: int) -> tuple[float, float, float]:
-    """What a policy's recommendation is truly worth, and the coverage of the intervals: of all nodes, of the top 20."""
+class Outcome(NamedTuple):
+    """What a policy's recommendation is truly worth, and the shares of 90 % intervals that hold the truth in the end.
+
+    `covered` is that of all measured nodes, `covered_top` that of the top 20.
+    """
+
+    worth: float
+    covered: float
+    covered_top: float
+
+
+def search(folder: Path, policy: str, step: str, noise: float, seed: int, budget: int) -> Outcome:
+    """What comes of a policy in the store at that folder, which is left as it was."""
     with dagstore.open(folder) as store:
         protocol = make_protocol(store.charter(), Tree(store.files("@seed")), "")
-        writing = store._write()
-        txn = writing.__enter__()
-        found = Search(store, txn, protocol, STEPS[step], noise, seed)
-        node = found.run(POLICIES[policy], budget)
-        answer = found.swarm.truth[node], *_coverage(found)
-        with suppress(_GivenUp):
-            writing.__exit__(_GivenUp, _GivenUp(), None)
-        return answer
+        with suppress(_GivenUp), store._write() as txn:
+            found = Search(store, txn, protocol, STEPS[step], noise, seed)
+            node = found.run(POLICIES[policy], budget)
+            outcome = Outcome(found.swarm.truth[node], *_coverage(found))
+            raise _GivenUp
+        return outcome
 
 
 class _GivenUp(Exception):
@@ -192,13 +203,12 @@ class _GivenUp(Exception):
 
 
 def _coverage(search: Search) -> tuple[float, float]:
-    found = search.estimates()
     inside = {
-        node: it.low <= search.swarm.truth[node] <= it.high  # type: ignore[attr-defined]
-        for node, it in found.items()
-        if it.low is not None  # type: ignore[attr-defined]
+        node: it.low <= search.swarm.truth[node] <= it.high
+        for node, it in search.estimates().items()
+        if it.low is not None and it.high is not None
     }
-    top = [it.tree for it in leaders(search.txn, default_channel(search.txn), 20)]  # type: ignore[arg-type]
+    top = [it.tree for it in leaders(search.txn, search.channel(), 20)]
     return statistics.fmean(inside.values()), statistics.fmean(inside[node] for node in top)
 
 
