@@ -1,28 +1,40 @@
 """The top 20 in-process at growing numbers of measured nodes, against `search_runs` of MLflow on SQLite.
 
 A plain table of SQLite with the same numbers, indexed and not, shows what the machine can do at best. MLflow is asked
-at 1,000 and 10,000 runs only: it took 26 s at 20,000.
+at 1,000 and 10,000 runs only: it took 26 s at 20,000. Every strategy is asked at the largest size.
 """
 
 import sqlite3
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from heapq import nsmallest
 from pathlib import Path
 from random import Random
 
-from filled import fill, filled
+from filled import NOISE, climbed, copied, fill, filled, run_of
 from harness import Bar, Row, alternate, percentile, scratch, timed
 from references import NOT_INSTALLED, mlflow_search
 
 import dagstore
+from dagstore import ProtocolId
+from dagstore.channels import default_channel
+from dagstore.charter import make_protocol
+from dagstore.codec import encode
+from dagstore.lineage import Lineage, members
+from dagstore.model import Tree
+from dagstore.ranking import estimated, leaders
 
 TOP = 20
 SECOND_P99 = Bar(1.0, absolute=True)
+CHOSEN_P50 = Bar(2.0, absolute=True)
 FLAT = Bar(1.5)
 SELECT = f"SELECT id, message, metric FROM runs ORDER BY metric LIMIT {TOP}"
 CACHED = 100_000
 """Stores from that many nodes on are kept in the cache."""
 FLAT_FROM = 10_000
+INDEXED = ("optimistic", "pessimistic")
+CHOSEN = ("promise", "underexplored", "near-miss", "leaves", "stale")
 
 Samples = Mapping[int, Sequence[float]]
 """Seconds by size."""
@@ -36,11 +48,14 @@ def rows(*, quick: bool) -> list[Row]:
         ours = _by_size({size: _asking(store) for size, store in stores.items()}, asked)
         theirs = _by_size({size: table.indexed for size, table in tables.items()}, asked)
         scans = _by_size({size: table.scanned for size, table in tables.items()}, 11)
+        largest = _strategies(sizes[-1], stores[sizes[-1]], asked // 2, 2 if quick else 5)
         for store in stores.values():
             store.close()
+        largest += _after_runs(folder / "written", sizes[-1], 50 if quick else 300)
         mlflow = _mlflow_rows(ours, folder / "mlflow", 2 if quick else 5)
     found = [row for size in sizes for row in _at(size, ours[size], theirs[size], scans[size])]
-    return [*found, *mlflow, _flat([size for size in sizes if quick or size >= FLAT_FROM], ours)]
+    flat = _flat([size for size in sizes if quick or size >= FLAT_FROM], ours)
+    return [*found, *mlflow, flat, *largest, _overlap(20_000 if quick else 100_000)]
 
 
 def _store(folder: Path, size: int) -> dagstore.Store:
@@ -89,6 +104,65 @@ def _flat(sizes: Sequence[int], ours: Samples) -> Row:
     small, large = (percentile(ours[size], 0.5) * 1e3 for size in (sizes[0], sizes[-1]))
     name = f"flat: p50 of {sizes[-1]:,} / of {sizes[0]:,} nodes"
     return Row(name, large, small, "ms", large / small, FLAT, "smaller is better")
+
+
+def _strategies(size: int, store: dagstore.Store, asked: int, rounds: int) -> list[Row]:
+    """Those that an index serves in ms, the others in s."""
+
+    def ask(strategy: str, axes: Sequence[str] = ()) -> float:
+        return timed(lambda: store.frontier(top=TOP, strategy=strategy, axes=axes))
+
+    served = alternate({name: partial(ask, name) for name in INDEXED}, asked)
+    works = {name: partial(ask, name) for name in CHOSEN}
+    works |= {
+        f"pareto of val_bpb and {axis}": partial(ask, "pareto", ("val_bpb", axis)) for axis in ("seconds", "diff")
+    }
+    chosen = alternate(works, rounds)
+    return [
+        *(row for name, seconds in served.items() for row in _served(f"{name} of {size:,}", seconds)),
+        *(
+            _plain(f"{name} of {size:,}, p50", statistics.median(found), "s", CHOSEN_P50)
+            for name, found in chosen.items()
+        ),
+    ]
+
+
+def _after_runs(folder: Path, size: int, asked: int) -> list[Row]:
+    """Every time this process recorded a run just before: of a leader, or of the newest experiment."""
+    with copied(size, folder) if size >= CACHED else fill(folder, size) as store:
+        protocol = make_protocol(store.charter(), Tree(store.files("@seed")), "")
+        name, random = ProtocolId.of(encode(protocol)), Random(size)
+        store.frontier(top=TOP)
+        seconds = []
+        for number in range(asked):
+            node = random.choice(store.frontier(top=TOP).nodes).id if number % 2 else store.resolve("@last")
+            with store._write() as txn:
+                store._record_run(txn, run_of(node, name, random.gauss(1.0, NOISE), random), protocol, {})
+            seconds.append(timed(lambda: store.frontier(top=TOP)))
+    return _served(f"estimate of {size:,}, just after a run", seconds)
+
+
+def _served(name: str, seconds: Sequence[float]) -> list[Row]:
+    half, most = (percentile(seconds, share) * 1e3 for share in (0.5, 0.99))
+    return [_plain(f"{name}, p50", half, "ms", None), _plain(f"{name}, p99", most, "ms", SECOND_P99)]
+
+
+def _plain(name: str, ours: float, unit: str, bar: Bar | None) -> Row:
+    return Row(name, ours, None, unit, None, bar, "smaller is better")
+
+
+def _overlap(size: int) -> Row:
+    """How good the kept order is as a generator of candidates, in a store with real steps."""
+    with climbed(size) as store, store._storage.read() as txn:
+        channel = default_channel(txn)
+        assert channel is not None
+        found = {it.tree for it in leaders(txn, channel, TOP)}
+        lineage = Lineage(txn, channel)
+        every = [estimated(lineage, tree)[0] for tree, _ in members(txn, channel)]
+    best = {it.tree for it in nsmallest(TOP, every, key=lambda it: (it.estimate, it.tree))}
+    common = len(found & best)
+    note = f"larger is better; how many of the first {TOP} are those that judging each tree as of now puts first"
+    return Row(f"frontier(top={TOP}) of {size:,} / judging every tree", common, TOP, "nodes", common / TOP, None, note)
 
 
 class Table:
