@@ -41,19 +41,22 @@ class Standing(NamedTuple):
 
 
 class Lineage:
-    """Estimates of one channel, within one transaction."""
+    """Estimates of one channel, within one transaction; what is put is stored by `save`."""
 
     def __init__(self, txn: Reader, channel: Channel, scale: Scale | None = None) -> None:
         self._txn = txn
         self.channel = channel
         self.scale = scale or channel.scale()
+        self._prefix = b"t" + channel.key
         self._known: dict[int, Standing] = {}
+        self._changed: set[int] = set()
+        self._own: dict[int, Belief] = {}
         self._parents: dict[int, int] = {}
 
     def standing(self, tree: int) -> Standing:
         known = self._known.get(tree)
         if known is None:
-            known = self._known[tree] = read_standing(self._txn, self.channel, tree)
+            known = self._known[tree] = _read(self._txn.get("rank", self._prefix + tree.to_bytes(4, "big")))
         return known
 
     def parent(self, tree: int) -> int:
@@ -81,12 +84,20 @@ class Lineage:
 
     def own(self, tree: int) -> Belief | None:
         """What a tree's runs and its children say of it; None where that cannot be computed with."""
-        standing, sd = self.standing(tree), self.scale.sd
-        if not sd or abs(standing.moments.mean) > LIMIT or not 1 / LIMIT < sd < LIMIT:
+        known = self._own.get(tree)
+        if known is None and (known := self._speak(tree)) is not None:
+            self._own[tree] = known
+        return known
+
+    def _speak(self, tree: int) -> Belief | None:
+        (n, mean, _), up, *_ = self.standing(tree)
+        sd = self.scale.sd
+        if not sd or abs(mean) > LIMIT or not 1 / LIMIT < sd < LIMIT:
             return None
-        if not standing.moments.n:
-            return standing.up
-        return measured(standing.moments.mean, standing.moments.n, sd).plus(standing.up)
+        if not n:
+            return up
+        own = measured(mean, n, sd)
+        return own.plus(up) if up.precision else own
 
     def above(self, tree: int, levels: int = LEVELS) -> Belief:
         """What is known of the parent of a tree without it."""
@@ -98,26 +109,32 @@ class Lineage:
         prior = self.above(parent, levels - 1)
         return below(prior, known, self.scale.steps).belief() if prior.precision else known
 
-    def tell(self, txn: Writer, tree: int) -> Iterator[int]:
+    def tell(self, tree: int) -> Iterator[int]:
         """Let the ancestors of a tree know what it says now; those whose estimates changed."""
         for _ in range(REACH):
             parent = self.parent(tree) if self.scale.steps else 0
-            if not parent or not self._send(txn, tree, parent):
+            if not parent or not self._send(tree, parent):
                 return
             yield parent
             tree = parent
 
-    def resend(self, txn: Writer, tree: int) -> None:
+    def resend(self, tree: int) -> None:
         """Let the parent of a tree alone know what it says now."""
         parent = self.parent(tree) if self.scale.steps else 0
         if parent:
-            self._send(txn, tree, parent)
+            self._send(tree, parent)
 
-    def put(self, txn: Writer, tree: int, standing: Standing) -> None:
+    def put(self, tree: int, standing: Standing) -> None:
         self._known[tree] = standing
-        txn.put("rank", _key(self.channel, tree), _written(standing))
+        self._own.pop(tree, None)
+        self._changed.add(tree)
 
-    def _send(self, txn: Writer, tree: int, parent: int) -> bool:
+    def save(self, txn: Writer) -> None:
+        for tree in sorted(self._changed):
+            txn.put("rank", self._prefix + tree.to_bytes(4, "big"), _written(self._known[tree]))
+        self._changed.clear()
+
+    def _send(self, tree: int, parent: int) -> bool:
         """Whether what the parent thinks of itself changed so much that it should go on."""
         child, other = self.own(tree), self.own(parent)
         if child is None or other is None:
@@ -130,8 +147,8 @@ class Lineage:
             max(0.0, theirs.up.precision - mine.sent.precision + message.precision),
             theirs.up.weighted - mine.sent.weighted + message.weighted,
         )
-        self.put(txn, tree, mine._replace(sent=message))
-        self.put(txn, parent, theirs._replace(up=up if up.precision else NOTHING))
+        self.put(tree, mine._replace(sent=message))
+        self.put(parent, theirs._replace(up=up if up.precision else NOTHING))
         return _differ(other, self.own(parent) or NOTHING)
 
 

@@ -102,7 +102,7 @@ def below(parent: Belief, own: Belief, steps: Steps) -> Posterior:
         return Posterior([(1.0, own.mean, own.var)], own.mean, own.var)
     above, spread = parent.mean, parent.var
     parts = [(share, above + mean, spread + var) for share, mean, var in steps]
-    return _product(parts, own.mean, own.var) if own.precision else _mixture(parts)
+    return _product(parts, own) if own.precision else _mixture(parts)
 
 
 def told(child: Belief, parent: Belief, steps: Steps) -> Belief:
@@ -113,7 +113,7 @@ def told(child: Belief, parent: Belief, steps: Steps) -> Belief:
     parts = [(share, here - mean, spread + var) for share, mean, var in steps]
     if not parent.precision:
         return _mixture(parts).belief()
-    found = _product(parts, parent.mean, parent.var)
+    found = _product(parts, parent)
     precision = 1.0 / found.var - parent.precision
     if precision <= _NEGLIGIBLE * parent.precision:
         return NOTHING
@@ -180,8 +180,9 @@ def _likelihoods(step: float, var: float, parts: Sequence[Part]) -> list[float]:
     return found
 
 
-def _product(parts: Iterable[Part], mean: float, var: float) -> Posterior:
+def _product(parts: Iterable[Part], normal: Belief) -> Posterior:
     """A mixture times a normal."""
+    mean, var = normal.mean, normal.var
     made, total = [], 0.0
     for share, middle, wide in parts:
         both = wide + var

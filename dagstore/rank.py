@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from dagstore.model import Direction
 
+_DOUBLE, _BITS = struct.Struct(">d"), struct.Struct(">Q")
 MAX = sys.float_info.max
 Z90 = 1.6448536269514722
 """Half-width of a 90 % normal interval, in standard errors."""
@@ -76,9 +77,8 @@ def better(direction: Direction, one: float, other: float) -> bool:
 
 def score_key(value: float, direction: Direction) -> bytes:
     """8 bytes that sort as the values do, best first. IEEE 754 order: flip the sign bit, or all bits if negative."""
-    bits = int.from_bytes(struct.pack(">d", value if direction is Direction.MINIMIZE else -value), "big")
-    ordered = bits ^ (0xFFFFFFFFFFFFFFFF if bits >> 63 else 1 << 63)
-    return ordered.to_bytes(8, "big")
+    bits = _BITS.unpack(_DOUBLE.pack(value if direction is Direction.MINIMIZE else -value))[0]
+    return _BITS.pack(bits ^ (0xFFFFFFFFFFFFFFFF if bits >> 63 else 1 << 63))
 
 
 def score_value(key: bytes, direction: Direction) -> float:

@@ -75,11 +75,13 @@ def add_run(
     if not old.moments.n:
         _into_sample(txn, channel, node)
     lineage = Lineage(txn, channel)
-    lineage.put(txn, node, new)
+    lineage.put(node, new)
     if channel.runs >= channel.learned.due or (channel.pool.groups and not channel.learned.shares):
+        lineage.save(txn)
         channel = refresh(txn, lineage)
         lineage = Lineage(txn, channel)
     _place(txn, lineage, node)
+    lineage.save(txn)
     channel = _swept(txn, channel)
     save_channel(txn, channel)
     if leads:
@@ -171,38 +173,39 @@ def _swept(txn: Writer, channel: Channel) -> Channel:
     lineage = Lineage(txn, channel)
     trees = trees_down(txn, channel, channel.learned.cursor, SWEEP)
     for tree in trees:
-        lineage.resend(txn, tree)
+        lineage.resend(tree)
     for tree in trees:
         if lineage.standing(tree).moments.n:
             _keep_order(txn, lineage, tree)
+    lineage.save(txn)
     cursor = trees[-1] if len(trees) == SWEEP else 0
     return channel._replace(learned=channel.learned._replace(cursor=cursor))
 
 
 def _place(txn: Writer, lineage: Lineage, tree: int) -> None:
     """Put a tree in order, and those above it that it says something new of."""
-    for changed in [tree, *lineage.tell(txn, tree)]:
+    for changed in [tree, *lineage.tell(tree)]:
         if lineage.standing(changed).moments.n:
             _keep_order(txn, lineage, changed)
 
 
 def _keep_order(txn: Writer, lineage: Lineage, tree: int) -> None:
-    standing, (now, _) = lineage.standing(tree), estimated(lineage, tree)
-    for key in _scores(lineage.channel, tree, standing):
-        txn.delete("scores", key)
+    old, (now, _) = lineage.standing(tree), estimated(lineage, tree)
     # Without known noise the orders are one.
-    standing = standing._replace(estimate=now.estimate, sd=now.sd if lineage.channel.pool.groups else 0.0)
-    lineage.put(txn, tree, standing)
-    for key in _scores(lineage.channel, tree, standing):
-        txn.put("scores", key, b"")
+    new = old._replace(estimate=now.estimate, sd=now.sd if lineage.channel.pool.groups else 0.0)
+    lineage.put(tree, new)
+    for before, following in zip(_scores(lineage.channel, tree, old), _scores(lineage.channel, tree, new), strict=True):
+        if before != following:
+            txn.delete("scores", before)
+        txn.put("scores", following, b"")
 
 
-def _scores(channel: Channel, tree: int, it: Standing) -> Iterable[bytes]:
+def _scores(channel: Channel, tree: int, it: Standing) -> list[bytes]:
     """The keys of a tree in every order."""
-    towards = -1 if channel.direction is Direction.MINIMIZE else 1
-    for order, shift in enumerate((0, towards, -towards)):
-        value = _finite(it.estimate + shift * Z90 * it.sd)
-        yield channel.key + bytes([order]) + score_key(value, channel.direction) + tree.to_bytes(4, "big")
+    head, tail, direction = channel.key, tree.to_bytes(4, "big"), channel.direction
+    half = Z90 * it.sd if direction is Direction.MAXIMIZE else -Z90 * it.sd
+    values = it.estimate, it.estimate + half, it.estimate - half
+    return [head + bytes([order]) + score_key(_finite(value), direction) + tail for order, value in enumerate(values)]
 
 
 def _into_sample(txn: Writer, channel: Channel, tree: int) -> None:
