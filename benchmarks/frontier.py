@@ -17,7 +17,7 @@ from harness import Bar, Row, alternate, percentile, scratch, timed
 from references import NOT_INSTALLED, mlflow_search
 
 import dagstore
-from dagstore import ProtocolId
+from dagstore import NodeId, ProtocolId
 from dagstore.channels import default_channel
 from dagstore.charter import make_protocol
 from dagstore.codec import encode
@@ -128,18 +128,29 @@ def _strategies(size: int, store: dagstore.Store, asked: int, rounds: int) -> li
 
 
 def _after_runs(folder: Path, size: int, asked: int) -> list[Row]:
-    """Every time this process recorded a run just before: of a leader, or of the newest experiment."""
+    """Every time this process recorded a run just before: the first of an experiment, or one more of a leader.
+
+    A repeat changes the noise, and with it every estimate.
+    """
     with copied(size, folder) if size >= CACHED else fill(folder, size) as store:
         protocol = make_protocol(store.charter(), Tree(store.files("@seed")), "")
         name, random = ProtocolId.of(encode(protocol)), Random(size)
-        store.frontier(top=TOP)
-        seconds = []
-        for number in range(asked):
-            node = random.choice(store.frontier(top=TOP).nodes).id if number % 2 else store.resolve("@last")
+
+        def asking(node: NodeId) -> float:
             with store._write() as txn:
                 store._record_run(txn, run_of(node, name, random.gauss(1.0, NOISE), random), protocol, {})
-            seconds.append(timed(lambda: store.frontier(top=TOP)))
-    return _served(f"estimate of {size:,}, just after a run", seconds)
+            return timed(lambda: store.frontier(top=TOP))
+
+        def leader() -> NodeId:
+            return random.choice(store.frontier(top=TOP).nodes).id
+
+        def first() -> float:
+            with store.batch(1) as batch:
+                node = batch.record([leader()], {"train.py": f"x = {random.random()}\n".encode()}, why="one", agent="b")
+            return asking(node)
+
+        seconds = alternate({"a first run": first, "a repeat": lambda: asking(leader())}, asked)
+    return [row for what, found in seconds.items() for row in _served(f"estimate of {size:,}, after {what}", found)]
 
 
 def _served(name: str, seconds: Sequence[float]) -> list[Row]:

@@ -48,6 +48,7 @@ class Lineage:
         self.channel = channel
         self.scale = scale or channel.scale()
         self._prefix = b"t" + channel.key
+        self._rows: dict[int, bytes] = {}
         self._known: dict[int, Standing] = {}
         self._changed: set[int] = set()
         self._own: dict[int, Belief] = {}
@@ -56,7 +57,23 @@ class Lineage:
     def standing(self, tree: int) -> Standing:
         known = self._known.get(tree)
         if known is None:
-            known = self._known[tree] = _read(self._txn.get("rank", self._prefix + tree.to_bytes(4, "big")))
+            known = self._known[tree] = _read(self._row(tree))
+        return known
+
+    def rows(self, tree: int) -> tuple[bytes, ...]:
+        """All that the estimate of a tree depends on beside the scale, as it is stored."""
+        found = []
+        for _ in range(LEVELS + 1):
+            found.append(self._row(tree))
+            tree = self.parent(tree)
+            if not tree:
+                break
+        return tuple(found)
+
+    def _row(self, tree: int) -> bytes:
+        known = self._rows.get(tree)
+        if known is None:
+            known = self._rows[tree] = self._txn.get("rank", self._prefix + tree.to_bytes(4, "big")) or b""
         return known
 
     def parent(self, tree: int) -> int:

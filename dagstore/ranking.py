@@ -13,11 +13,12 @@ wanted, and estimates them as of now.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
-from dagstore.channels import Channel, Learned, channel_for, measured_last, save_channel, scale
+from dagstore.channels import Channel, Learned, Scale, channel_for, measured_last, save_channel, scale
 from dagstore.lineage import LIMIT, Lineage, Standing, trees_down
 from dagstore.metrics import Metrics, add_metrics
 from dagstore.model import Direction, Protocol, Run, Status
@@ -34,6 +35,8 @@ SWEEP = 256
 """How many trees are brought up to date with one run."""
 SMALL = 4096
 """A channel with fewer trees is brought up to date whenever it has grown by half."""
+KEPT = 1024
+"""So many estimates are remembered."""
 DRIFT = 0.15
 """So much the noise may change, as a share of it, before a channel is brought up to date."""
 
@@ -92,14 +95,14 @@ def add_run(
 
 def leaders(txn: Reader, channel: Channel, top: int, order: str = ORDERS[0]) -> list[Ranked]:
     """The first `top` measured trees of a channel as of now; equal ones by age."""
-    lineage = Lineage(txn, channel)
+    recalled = Recalled(Lineage(txn, channel))
     wanted = top + max(12, top // 2)
-    found = [estimated(lineage, tree) for tree in islice(ordered(txn, channel, order), wanted)]
+    found = [recalled.estimated(tree) for tree in islice(ordered(txn, channel, order), wanted)]
     if order != ORDERS[0]:
-        found = [bounded(lineage, it) for it in found]
+        found = [recalled.bounded(it) for it in found]
     sign = 1 if channel.direction is Direction.MINIMIZE else -1
     found.sort(key=lambda it: (sign * score(it[0], order, channel.direction), it[0].tree))
-    return [bounded(lineage, it)[0] for it in found[:top]]
+    return [recalled.bounded(it)[0] for it in found[:top]]
 
 
 def ordered(txn: Reader, channel: Channel, order: str = ORDERS[0]) -> Iterator[int]:
@@ -136,6 +139,35 @@ def bounded(lineage: Lineage, it: Estimated) -> Estimated:
         stretch = lineage.scale.wide / Z90
         low, high = (found.mean + stretch * (found.quantile(p) - found.mean) for p in (0.05, 0.95))
     return ranked._replace(low=low, high=high), found
+
+
+class Recalled:
+    """Estimates of one lineage, from memory where all is still the same that they depend on."""
+
+    def __init__(self, lineage: Lineage) -> None:
+        self._lineage = lineage
+        self._kept = _kept(lineage.scale)
+        self._keys: dict[int, Hashable] = {}
+
+    def estimated(self, tree: int) -> Estimated:
+        key = self._keys[tree] = tree, *self._lineage.rows(tree)
+        return self._kept.get(key) or self._keep(key, estimated(self._lineage, tree))
+
+    def bounded(self, it: Estimated) -> Estimated:
+        found = bounded(self._lineage, it)
+        return it if found is it else self._keep(self._keys[it[0].tree], found)
+
+    def _keep(self, key: Hashable, it: Estimated) -> Estimated:
+        if len(self._kept) >= KEPT:
+            self._kept.clear()
+        self._kept[key] = it
+        return it
+
+
+@lru_cache(maxsize=4)
+def _kept(scale: Scale) -> dict[Hashable, Estimated]:
+    """What was worked out lately under that scale."""
+    return {}
 
 
 def score(it: Ranked, order: str, direction: Direction) -> float:

@@ -1,6 +1,7 @@
 """The laws of a store as its users see them: identity, proposing, measuring, ranking, adopting."""
 
 import itertools
+import math
 import os
 import shutil
 from dataclasses import replace
@@ -627,6 +628,19 @@ def test_equal_trees_are_one_row(store):
         (a, 2, pytest.approx(0.6)),
         (b, 1, 1.0),
     ]
+
+
+def test_a_ranking_that_is_asked_again_and_again_says_what_the_experiments_say(store):
+    nodes = [store.resolve("@seed")]
+    for number in range(40):
+        nodes.append(make_child(store, nodes[number // 3], {"train.py": f"x = {number}\n".encode()}))
+    for number in range(80):
+        measure(store, nodes[number * 7 % len(nodes)], 1.0 + math.sin(number) / 10, seed=number)
+        for strategy in ("estimate", "optimistic"):
+            told = store.nodes().to_frame().set_index("id")[["estimate", "low", "high"]].astype(float)
+            for row in store.frontier(top=5, strategy=strategy).nodes:
+                asked = [math.nan if value is None else value for value in (row.estimate, row.low, row.high)]
+                assert asked == pytest.approx(list(told.loc[str(row.id)]), nan_ok=True)
 
 
 def test_ties_go_to_the_older_tree(store):
