@@ -136,7 +136,7 @@ def bounded(lineage: Lineage, it: Estimated) -> Estimated:
         half = lineage.scale.wide * ranked.sd
         low, high = _finite(ranked.estimate - half), _finite(ranked.estimate + half)
     else:
-        stretch = lineage.scale.wide / Z90
+        stretch = lineage.scale.few * lineage.scale.wide / Z90
         low, high = (found.mean + stretch * (found.quantile(p) - found.mean) for p in (0.05, 0.95))
     return ranked._replace(low=low, high=high), found
 
