@@ -2,6 +2,9 @@
 
 A plain table of SQLite with the same numbers, indexed and not, shows what the machine can do at best. MLflow is asked
 at 1,000 and 10,000 runs only: it took 26 s at 20,000. Every strategy is asked at the largest size.
+
+A store remembers the estimates of its leaders as long as nothing has changed that they depend on, so asking again is
+quicker than asking first. The rows of asking after a run are about that.
 """
 
 import sqlite3
@@ -30,6 +33,7 @@ SECOND_P99 = Bar(1.0, absolute=True)
 CHOSEN_P50 = Bar(2.0, absolute=True)
 FLAT = Bar(1.5)
 SELECT = f"SELECT id, message, metric FROM runs ORDER BY metric LIMIT {TOP}"
+AGAIN = "smaller is better; asked again while nothing has changed"
 CACHED = 100_000
 """Stores from that many nodes on are kept in the cache."""
 FLAT_FROM = 10_000
@@ -76,7 +80,7 @@ def _at(size: int, ours: Sequence[float], indexed: Sequence[float], scanned: Seq
     def row(share: float, theirs: Sequence[float], what: str, bar: Bar | None = None) -> Row:
         mine, other = percentile(ours, share) * 1e3, percentile(theirs, share) * 1e3
         name = f"frontier(top={TOP}) of {size:,}, p{share * 100:g} / {what}"
-        return Row(name, mine, other, "ms", mine / other, bar, "smaller is better")
+        return Row(name, mine, other, "ms", mine / other, bar, AGAIN)
 
     return [
         row(0.5, indexed, "indexed SQLite, bare columns"),
@@ -150,16 +154,24 @@ def _after_runs(folder: Path, size: int, asked: int) -> list[Row]:
             return asking(node)
 
         seconds = alternate({"a first run": first, "a repeat": lambda: asking(leader())}, asked)
-    return [row for what, found in seconds.items() for row in _served(f"estimate of {size:,}, after {what}", found)]
+    said = {
+        "a first run": "smaller is better; a new experiment was measured just before",
+        "a repeat": "smaller is better; the noise, and with it each estimate, changed just before",
+    }
+    return [
+        row
+        for what, found in seconds.items()
+        for row in _served(f"estimate of {size:,}, after {what}", found, said[what])
+    ]
 
 
-def _served(name: str, seconds: Sequence[float]) -> list[Row]:
+def _served(name: str, seconds: Sequence[float], note: str = AGAIN) -> list[Row]:
     half, most = (percentile(seconds, share) * 1e3 for share in (0.5, 0.99))
-    return [_plain(f"{name}, p50", half, "ms", None), _plain(f"{name}, p99", most, "ms", SECOND_P99)]
+    return [_plain(f"{name}, p50", half, "ms", None, note), _plain(f"{name}, p99", most, "ms", SECOND_P99, note)]
 
 
-def _plain(name: str, ours: float, unit: str, bar: Bar | None) -> Row:
-    return Row(name, ours, None, unit, None, bar, "smaller is better")
+def _plain(name: str, ours: float, unit: str, bar: Bar | None, note: str = "smaller is better") -> Row:
+    return Row(name, ours, None, unit, None, bar, note)
 
 
 def _overlap(size: int) -> Row:
