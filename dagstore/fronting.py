@@ -18,7 +18,7 @@ from dagstore.strategies import POOL, Chosen, Field, Pick
 EACH = 200
 """So many of the best on every other metric join the pool."""
 
-Lines = Callable[[int], float]
+Lines = Callable[[int], float | None]
 
 
 def front(field: Field, axes: tuple[Axis, ...], top: int, lines: Lines, objects: Objects) -> Chosen:

@@ -11,7 +11,7 @@ from dagstore.errors import BadInput, NotFound
 from dagstore.finding import short
 from dagstore.frontier import STRATEGIES, Frontier, FrontierRow
 from dagstore.ids import ProtocolId
-from dagstore.index import graph_row
+from dagstore.index import graph_row, has_lost
 from dagstore.metrics import noise_of, ranked_by
 from dagstore.model import Direction
 from dagstore.rank import Z90, Noise, interval
@@ -96,12 +96,17 @@ class Leading(Touching):
         return front(field, parsed, top, lambda tree: self._lines_from_seed(field.txn, tree), self._objects)
 
     def _regions(self, txn: Reader, tree: int) -> frozenset[tuple[str, str]]:
+        """What the own diff of a node touches; nothing where its code, or that of its parent, is lost."""
+        if any(has_lost(txn, self._objects, node) for node in (tree, graph_row(txn, tree).primary) if node):
+            return frozenset()
         return frozenset((edit.path, edit.region) for edit in self._edits(txn, tree))
 
-    def _lines_from_seed(self, txn: Reader, tree: int) -> float:
-        """How many lines came and went on the way from the seed to a tree."""
+    def _lines_from_seed(self, txn: Reader, tree: int) -> float | None:
+        """How many lines came and went on the way from the seed to a tree; None where its code is lost."""
         from dagstore.model import changes
 
+        if has_lost(txn, self._objects, tree):
+            return None
         changed = changes(self._tree(txn, seed(txn)), self._tree(txn, tree))
         stat = self._stat(changed, lambda blob: self._objects.recall(txn, blob))
         return float(stat.insertions + stat.deletions)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import dagstore
 from cli.main import main
 from dagstore import Ambiguous, BadInput, NotFound, Refused, Status
+from dagstore.frontier import STRATEGIES
 from dagstore.index import DERIVED
 from dagstore.testing.builders import make_child, make_store, measure
 
@@ -216,6 +217,15 @@ def test_imported_numbers_are_ranked_by_themselves(store, bring):
     theirs = store.frontier(protocol=str(done.protocol)[:6])
     assert (theirs.protocol, theirs.metric, theirs.nodes[0].mean) == (done.protocol, "val_bpb", 0.1)
     assert [one.protocol == done.protocol for one in store.frontiers()].count(True) == 2
+
+
+def test_every_strategy_ranks_imported_numbers_or_says_why_not(store, bring):
+    protocol = bring([*small_hub(), *(record(30 + at, 1, 0.95 + at / 100) for at in range(5))]).protocol
+    for strategy in set(STRATEGIES) - {"pareto"}:
+        assert store.frontier(protocol=protocol, strategy=strategy).measured > 5
+    assert not store.frontier(protocol=protocol, strategy="near-miss").nodes  # no code, so nothing to adopt
+    with pytest.raises(NotFound, match="no experiment has a number on every axis"):
+        store.frontier(protocol=protocol, strategy="pareto")
 
 
 def test_two_hubs_are_not_compared(store, bring):
