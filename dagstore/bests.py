@@ -100,7 +100,7 @@ def hits(values: Iterable[tuple[int, int, float]], direction: Direction) -> Iter
 
 def standing(hit: Hit, own: Moments, other: Moments, noise: Noise, direction: Direction) -> Standing:
     """What is left of a hit, by all runs of its tree and of the one that it had beaten."""
-    sd = noise.sd if noise.sd is not None else noise.assumed
+    sd = noise.taken
     if not hit.before or sd is None:
         return Standing.FIRST if not hit.before else Standing.UNTOLD
     if own.n == 1:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from dagstore.codec import pack, unpack
 from dagstore.ids import ProtocolId
-from dagstore.model import Direction, Protocol, Run
+from dagstore.model import Direction, Protocol, Run, Status
 from dagstore.posterior import Steps, steps_of
 from dagstore.rank import Z90, Noise, Pool
 from dagstore.storage import Reader, Writer
@@ -73,6 +73,11 @@ class Channel(NamedTuple):
     @property
     def key(self) -> bytes:
         return self.number.to_bytes(4, "big")
+
+    def counts(self, run: Run) -> bool:
+        """Whether a run is one of those that are compared here."""
+        here = run.protocol == self.protocol and run.platform == self.platform
+        return here and run.status is Status.OK and self.metric in run.metrics
 
     def noise(self) -> Noise:
         known = self.pool.noise()

@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterable
 from functools import reduce
 from itertools import islice
 
-from dagstore.channels import Channel
 from dagstore.errors import NotFound
 from dagstore.index import RUN, facts
 from dagstore.metrics import ranked_by
-from dagstore.model import Direction, Run, Status
+from dagstore.model import Direction, Run
 from dagstore.objects import Objects
 from dagstore.pareto import Axis, Point, fronts
 from dagstore.rank import Moments
@@ -85,12 +84,7 @@ def _value(field: Field, tree: int, name: str, lines: Lines, runs: list[Run]) ->
 def _runs(field: Field, tree: int, objects: Objects) -> list[Run]:
     """The runs of a tree that count in the channel."""
     loaded: Iterable[Run] = (objects.load(field.txn, record) for record in facts(field.txn, tree, RUN))
-    return [run for run in loaded if _counts(run, field.channel)]
-
-
-def _counts(run: Run, channel: Channel) -> bool:
-    here = run.protocol == channel.protocol and run.platform == channel.platform
-    return here and run.status is Status.OK and channel.metric in run.metrics
+    return [run for run in loaded if field.channel.counts(run)]
 
 
 def _check(found: dict[int, Point | None], whole: dict[int, Point], axes: Iterable[Axis]) -> None:

@@ -44,7 +44,6 @@ def _best(store: Looking, txn: Reader, channel: Channel, hit: Hit) -> Best:
     noise = channel.noise()
     run: Run = store._objects.load(txn, hit.run)
     note = store._first_note(txn, hit.tree)
-    sd = noise.sd if noise.sd is not None else noise.assumed
     return Best(
         run=id_of(txn, hit.run),  # type: ignore[arg-type]
         node=run.node,
@@ -55,7 +54,7 @@ def _best(store: Looking, txn: Reader, channel: Channel, hit: Hit) -> Best:
         value=hit.value,
         gain=hit.gain if hit.before else None,
         previous=store._id(txn, hit.before) if hit.before else None,
-        beyond=sd is not None and hit.gain > SDS * sd,
+        beyond=noise.taken is not None and hit.gain > SDS * noise.taken,
         standing=standing(hit, own, other, noise, channel.direction),
         runs=own.n,
         mean=own.mean,

@@ -13,7 +13,7 @@ from dagstore.errors import Damaged
 from dagstore.finding import enter, find
 from dagstore.graph import RowOf, make_row
 from dagstore.ids import BlobId, ContradictionId, Id, NodeId
-from dagstore.model import EMPTY, NAMES, Adoption, Node, Note, Protocol, Resolution, Run, Status, Tree, changes
+from dagstore.model import EMPTY, NAMES, Adoption, Node, Note, Protocol, Resolution, Run, Tree, changes
 from dagstore.objects import Objects
 from dagstore.paths import LOST_PATH
 from dagstore.quarantine import records_left_out
@@ -250,8 +250,7 @@ def _counted(txn: Reader, objects: Objects, first: int, channel: Channel) -> Map
     """The metrics of the one run of a tree that counts in the channel."""
     for record in facts(txn, first, RUN):
         run: Run = objects.load(txn, record)
-        same = run.protocol == channel.protocol and run.platform == channel.platform
-        if same and run.status is Status.OK and channel.metric in run.metrics:
+        if channel.counts(run):
             return run.metrics
     return {}
 

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from dagstore.channels import Channel, Scale
+from dagstore.channels import Channel
 from dagstore.posterior import NOTHING, Belief, Posterior, below, measured, told
 from dagstore.rank import Moments
 from dagstore.rows import read_row
@@ -43,10 +43,10 @@ class Standing(NamedTuple):
 class Lineage:
     """Estimates of one channel, within one transaction; what is put is stored by `save`."""
 
-    def __init__(self, txn: Reader, channel: Channel, scale: Scale | None = None) -> None:
+    def __init__(self, txn: Reader, channel: Channel) -> None:
         self._txn = txn
         self.channel = channel
-        self.scale = scale or channel.scale()
+        self.scale = channel.scale()
         self._prefix = b"t" + channel.key
         self._rows: dict[int, bytes] = {}
         self._known: dict[int, Standing] = {}
@@ -169,14 +169,9 @@ class Lineage:
         return _differ(other, self.own(parent) or NOTHING)
 
 
-def read_standing(txn: Reader, channel: Channel, tree: int) -> Standing:
-    """Where a tree stands in a channel; nowhere if neither it nor a child of it was measured."""
-    return _read(txn.get("rank", _key(channel, tree)))
-
-
 def moments_of(txn: Reader, channel: Channel, tree: int) -> Moments:
     """What was measured of the tree of one node in a channel; `n` is 0 if nothing was."""
-    return read_standing(txn, channel, tree).moments
+    return _read(txn.get("rank", _key(channel, tree))).moments
 
 
 def members(txn: Reader, channel: Channel) -> Iterator[tuple[int, Moments]]:

@@ -42,6 +42,11 @@ class Noise(NamedTuple):
     n: int
     assumed: float | None = None
 
+    @property
+    def taken(self) -> float | None:
+        """The standard deviation to reckon with: the pooled one, or else the assumed one."""
+        return self.assumed if self.sd is None else self.sd
+
 
 class Pool(NamedTuple):
     """What the noise is computed from: runs and groups of repeated configurations, and their squared deviations."""

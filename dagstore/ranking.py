@@ -9,7 +9,7 @@ and of the table `rank`, for the trees from which a channel learns how trees dif
     p <channel:4> <begin of the node's id:4> <node:4>  ->
 
 The order is kept as of the last run of a tree or of those below it. Whoever ranks takes some trees more than are
-wanted, and estimates them as of now.
+wanted (`with_margin`), and estimates them as of now.
 """
 
 import math
@@ -96,13 +96,17 @@ def add_run(
 def leaders(txn: Reader, channel: Channel, top: int, order: str = ORDERS[0]) -> list[Ranked]:
     """The first `top` measured trees of a channel as of now; equal ones by age."""
     recalled = Recalled(Lineage(txn, channel))
-    wanted = top + max(12, top // 2)
-    found = [recalled.estimated(tree) for tree in islice(ordered(txn, channel, order), wanted)]
+    found = [recalled.estimated(tree) for tree in islice(ordered(txn, channel, order), with_margin(top))]
     if order != ORDERS[0]:
         found = [recalled.bounded(it) for it in found]
     sign = 1 if channel.direction is Direction.MINIMIZE else -1
     found.sort(key=lambda it: (sign * score(it[0], order, channel.direction), it[0].tree))
     return [recalled.bounded(it)[0] for it in found[:top]]
+
+
+def with_margin(top: int) -> int:
+    """How many trees to take in the order as it was kept, to find the first `top` as of now among them."""
+    return top + max(12, top // 2)
 
 
 def ordered(txn: Reader, channel: Channel, order: str = ORDERS[0]) -> Iterator[int]:

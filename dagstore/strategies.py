@@ -15,7 +15,7 @@ from dagstore.index import children, with_tree
 from dagstore.lineage import Lineage
 from dagstore.model import Direction
 from dagstore.rank import MAX
-from dagstore.ranking import ORDERS, Ranked, judged, ordered, score
+from dagstore.ranking import ORDERS, Ranked, judged, ordered, score, with_margin
 from dagstore.storage import Reader
 
 POOL = 1_000
@@ -105,7 +105,7 @@ def _leaves(field: Field, top: int, rng: Random) -> Chosen:
         looked += 1
         if not field.has_children(tree):
             picks.append(Pick(field.judged(tree), "nobody has built on it"))
-        if len(picks) >= top + max(12, top // 2):
+        if len(picks) >= with_margin(top):
             break
     picks.sort(key=lambda pick: (field.towards * pick.ranked.estimate, pick.ranked.tree))
     return Chosen(picks[:top], looked)
@@ -227,17 +227,10 @@ def _touched_on_line(field: Field, tree: int) -> frozenset[tuple[str, str]]:
 
 def _overlap(one: Iterable[tuple[str, str]], other: Iterable[tuple[str, str]]) -> bool:
     """Whether two sets of regions meet: the same one, one within the other, or a whole file."""
-    return any(_meets(a, b) for path, a in one for where, b in other if path == where)
+    from dagstore.touched import WHOLE, within
 
-
-def _meets(one: str, other: str) -> bool:
-    if "*" in (one, other) or one == other:
-        return True
-    return _within(one, other) or _within(other, one)
-
-
-def _within(one: str, other: str) -> bool:
-    return one.startswith(other) and one[len(other) : len(other) + 1] in {".", ":", "(", "[", "@", " "}
+    pairs = [(a, b) for path, a in one for where, b in other if path == where]
+    return any(WHOLE in pair or within(*pair) or within(*reversed(pair)) for pair in pairs)
 
 
 _CHOOSERS: Mapping[str, Callable[[Field, int, Random], Chosen]] = {

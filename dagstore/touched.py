@@ -74,7 +74,7 @@ def touches(edits: Iterable[Edit], place: str) -> bool:
     """Whether any of them lies in a place: `PATH` (a file or a folder) or `PATH:REGION` (the region or one in it)."""
     colons = (at for at, sign in enumerate(place) if sign == ":")  # a file may have one in its name
     places = [Place(place), *(Place(place[:at], place[at + 1 :]) for at in colons)]
-    return any(it.covers(edit.path) and _within(edit.region, it.region) for edit in edits for it in places)
+    return any(it.covers(edit.path) and within(edit.region, it.region) for edit in edits for it in places)
 
 
 def nameless(region: str) -> str:
@@ -122,7 +122,7 @@ def is_comment(edit: Edit) -> bool:
     return edit.region != WHOLE and all(not line or line.startswith(b"#") for line in lines)
 
 
-def _within(region: str, outer: str) -> bool:
+def within(region: str, outer: str) -> bool:
     return not outer or region == outer or region.startswith(tuple(outer + sign for sign in _INSIDE))
 
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.main import main
 from dagstore import Status
 from dagstore.allocation import Arm, allocate, beaten, selected
 from dagstore.bests import Standing
@@ -25,20 +24,6 @@ FAR = Arm(100.0, 1.0)
 def store(tmp_path):
     with make_store(tmp_path) as made:
         yield made
-
-
-@pytest.fixture
-def dag(store, capsys):
-    """Runs `dag` on the store, which is closed by it; exit code, stdout and stderr."""
-
-    def run(*words):
-        store.close()
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(["-C", str(store.root), *map(str, words)])
-        return ended.value.code, *capsys.readouterr()
-
-    return run
 
 
 class Hour:

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.main import main
 from dagstore import Status
 from dagstore.errors import BadInput, NotFound
 from dagstore.frontier import STRATEGIES
@@ -23,20 +22,6 @@ SPREAD = (-SD, 0.0, SD)
 def store(tmp_path):
     with make_store(tmp_path) as made:
         yield made
-
-
-@pytest.fixture
-def dag(store, capsys):
-    """Runs `dag` on the store, which is closed by it; exit code, stdout and stderr."""
-
-    def run(*words):
-        store.close()
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(["-C", str(store.root), *map(str, words)])
-        return ended.value.code, *capsys.readouterr()
-
-    return run
 
 
 def edited(**changes):

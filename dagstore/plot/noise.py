@@ -9,12 +9,12 @@ from dagstore.model import Direction
 from dagstore.plot import style
 from dagstore.plot.measured import measured
 from dagstore.querying import Querying
+from dagstore.rank import Z90
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Z90 = 1.6448536269514722
 SHOWN = 4.5
 """Standard deviations that are in view; what lies beyond is counted in the outer bars."""
 
