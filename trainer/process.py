@@ -17,17 +17,15 @@ import fcntl
 import functools
 import os
 import selectors
-import shutil
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage, struct_rusage
 
-from trainer.strays import CLEAR_WAIT, MARK, await_exits, become_subreaper, children, clear, linux, pidfd, sweep
+from trainer.launch import Command, Exit, Program
+from trainer.strays import CLEAR_WAIT, await_exits, become_subreaper, children, clear, pidfd, sweep
 
 __all__ = ["Command", "Ending", "become_subreaper", "execute", "sweep"]
 
@@ -40,22 +38,6 @@ _EXIT_POLL = 0.005
 _DRAIN_WAIT = 2.0
 _CHUNK = 1 << 18
 _PIPE_SIZE = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What to run. `budget` and `grace` in seconds, `log_limit` in bytes.
-
-    `env` is the whole environment except `DAG_CLAIM`, which becomes `mark`: unique per experiment.
-    """
-
-    argv: tuple[str, ...]
-    cwd: Path
-    env: Mapping[str, str]
-    budget: float
-    grace: float
-    log_limit: int
-    mark: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +119,7 @@ def _execute(
         seconds=seconds,
         log=text,
         log_dropped=dropped,
-        peak_rss=child.peak_rss(),
+        peak_rss=child.peak_rss,
         strays=strays,
         oom_killed=child.killed_by_others and _oom_kills() > ooms,
     )
@@ -206,16 +188,13 @@ class _Child:
     def __init__(self, command: Command, log: _Log, on_output: Callable[[bytes], None] | None) -> None:
         self._log = log
         self._on_output = on_output
-        self._status: int | None = None
-        self._usage: struct_rusage | None = None
+        self._exit: Exit | None = None
         self._killed = False
         self._over = False
-        self._hidden_rss = getrusage(RUSAGE_SELF).ru_maxrss
-        self._popen = _spawn(command)
-        self.pid = self._popen.pid
+        self._launched = Program(command)
+        self.pid = self._launched.pid
         self._selector = selectors.DefaultSelector()
-        assert self._popen.stdout is not None
-        self._pipe = self._popen.stdout.fileno()
+        self._pipe = self._launched.output
         self._prepare_pipe()
         self._pidfd = pidfd(self.pid)
         if self._pidfd is not None:
@@ -290,27 +269,20 @@ class _Child:
 
     def _reap(self) -> bool:
         """True once the status was taken, by us or by somebody else."""
-        if self._popen.returncode is not None:
-            return True
-        try:
-            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
-        except ChildProcessError:
-            self._popen.returncode = 0
-            return True
-        if pid:
-            self._status, self._usage = status, usage
-            self._popen.returncode = os.waitstatus_to_exitcode(status)
-        return pid != 0
+        self._exit = self._exit or self._launched.reap()
+        return self._exit is not None
 
     def _close(self) -> None:
-        if self._popen.returncode is None:  # stuck inside the kernel; nothing more can be done about it
-            self._popen.returncode = -signal.SIGKILL
-            self._status = signal.SIGKILL
+        if self._exit is None:  # stuck inside the kernel; nothing more can be done about it
+            self._exit = Exit(signal.SIGKILL, 0)
         self._selector.close()
-        assert self._popen.stdout is not None
-        self._popen.stdout.close()
+        self._launched.close()
         if self._pidfd is not None:
             os.close(self._pidfd)
+
+    @property
+    def _status(self) -> int | None:
+        return self._exit.status if self._exit is not None else None
 
     @property
     def exit_code(self) -> int | None:
@@ -325,56 +297,9 @@ class _Child:
         """True if it died of SIGKILL that is not ours, directly or (137) behind a shell."""
         return not self._killed and (self.signal == signal.SIGKILL or self.exit_code == 128 + signal.SIGKILL)
 
+    @property
     def peak_rss(self) -> int:
-        """Bytes. The kernel counts the trainer's own memory in: the child shared it until it became the command."""
-        peak = self._usage.ru_maxrss if self._usage is not None else 0
-        unit = 1024 if linux() else 1
-        return peak * unit if peak > self._hidden_rss else 0
-
-
-def _spawn(command: Command) -> subprocess.Popen[bytes]:
-    env = {**command.env, MARK: command.mark}
-    _check_program(command, env)
-    return subprocess.Popen(
-        [*_lifeline(), *command.argv],
-        cwd=command.cwd,
-        env=env,
-        bufsize=0,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-
-
-def _check_program(command: Command, env: Mapping[str, str]) -> None:
-    """`OSError` if the program is missing or no program: behind `setpriv` it would look like the program's exit."""
-    if not command.argv:
-        raise ValueError("it names no program")
-    name = command.argv[0]
-    if not name:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    folders = [""] if "/" in name else os.get_exec_path(env)
-    found = [path for folder in folders if os.path.exists(path := os.path.join(command.cwd, folder, name))]
-    if not found:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    if not any(os.path.isfile(path) and os.access(path, os.X_OK) for path in found):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-
-@functools.cache
-def _lifeline() -> tuple[str, ...]:
-    """A prefix by which the kernel kills the command when the thread that started it dies.
-
-    `setpriv` becomes the command by exec and costs 0.9 ms. Python's `preexec_fn` would turn off vfork: 1.4 ms with
-    40 MB in the trainer, 9 ms with 200 MB, and a fork of a process with threads.
-    """
-    setpriv = shutil.which("setpriv", path="/usr/bin:/bin:/usr/sbin:/sbin") if linux() else None
-    if setpriv is None:
-        return ()
-    prefix = (setpriv, "--pdeathsig", "KILL", "--")
-    probe = subprocess.run([*prefix, "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    return prefix if probe.returncode == 0 else ()  # busybox has a setpriv without that option
+        return self._exit.peak_rss if self._exit is not None else 0
 
 
 def _oom_kills() -> int:
