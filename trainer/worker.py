@@ -4,30 +4,25 @@ A worker holds nothing that a killed one could lose: the ticket stays in the que
 same transaction that removes it, and the claim of a worker that vanished runs out.
 """
 
-import errno
-import os
 import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from dagstore import BadInput, Charter, ClaimLost, DagError, ProtocolId, Status, Store
-from dagstore.charter import make_protocol
+from dagstore import Charter, ClaimLost, DagError, Status, Store
 from dagstore.claims import Claim
-from dagstore.codec import encode
-from dagstore.model import Run, Tree
+from dagstore.model import Tree
 from dagstore.tickets import Taken, Ticket
 from dagstore.views import RunView
-from trainer.fingerprint import FingerprintFailed, Fingerprints, asking
-from trainer.job import Job, lock_files, read_steps, tampered
-from trainer.machine import environment, find_python, platform_name, resolve
-from trainer.metrics import Metrics, collect
-from trainer.process import Command, Ending, become_subreaper, execute, sweep
-from trainer.verdict import judge
+from trainer.job import Job
+from trainer.machine import platform_name
+from trainer.process import become_subreaper, sweep
+from trainer.report import report_of, report_of_lost
+from trainer.trial import Outcome, Trials
 
 MAX_FAILURES = 3
 """Faults of the machine after which a ticket is dropped: the node stays, with its `infra` runs."""
@@ -71,16 +66,6 @@ class Silent:
     def end(self, run: RunView) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an experiment ended, when it began (ms), under which fingerprint and in which environment."""
-
-    ending: Ending
-    started: int
-    fingerprint: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
-
-
 class Worker:
     """Runs one experiment at a time, from the main thread of its process."""
 
@@ -88,7 +73,7 @@ class Worker:
         self._store = store
         self._setting = setting
         self._watcher: Watcher = watcher or Silent()
-        self._fingerprints = Fingerprints()
+        self._trials = Trials(store.root, setting.environ)
         self._uuid = store.uuid
         self._platform = platform_name(setting.visible)
         become_subreaper()  # what an experiment leaves behind falls to us, and is ended with it
@@ -133,87 +118,20 @@ class Worker:
 
     def _measure(self, job: Job, halt: threading.Event) -> RunView | None:
         self._watcher.begin(job.taken.ticket, job.charter)
-        outcome = self._run(job, halt)
+        outcome = self._trials.run(job, halt, self._watcher.output)
         self._watcher.step("ended")
         if outcome.ending.cancelled:
             self._give_back(job.claim)
             return None
         return self._record(job, outcome)
 
-    def _run(self, job: Job, halt: threading.Event) -> Outcome:
-        """The experiment's outcome; also one that could not begin has one."""
-        started = int(time.time() * 1000)
-        search_path = _search_path(self._store.root, self._setting.environ)
-        try:
-            _check_sandbox(job.charter)
-            command = self._command(job, job.charter.command, search_path)
-            fingerprint = self._fingerprint(job, search_path, halt)
-        except BadInput as error:
-            said = f"what the charter says: {error.message}; {error.hint}"
-            return Outcome(Ending(failure=said, errno=errno.EINVAL), started)
-        except FingerprintFailed as error:
-            return Outcome(error.ending, started)
-        facts = {**environment(find_python(command.argv, search_path)), **lock_files(job.tree)}
-        ending = execute(command, stop=halt, on_output=self._watcher.output)
-        return Outcome(ending, started, fingerprint, facts)
-
-    def _fingerprint(self, job: Job, search_path: str, halt: threading.Event) -> str:
-        known = self._fingerprints.known(job)
-        if known is not None:
-            return known
-        command = asking(self._command(job, job.charter.fingerprint, search_path))
-        return self._fingerprints.learn(job, execute(command, stop=halt))
-
-    def _command(self, job: Job, line: str, search_path: str) -> Command:
-        return Command(
-            argv=resolve(line, search_path),
-            cwd=job.work,
-            env=self._environ(job, search_path),
-            budget=job.charter.budget,
-            grace=job.charter.grace,
-            log_limit=job.charter.log_limit,
-            mark=job.mark,
-        )
-
-    def _environ(self, job: Job, search_path: str) -> dict[str, str]:
-        """The experiment's environment: the trainer's own, without what speaks of other work, and the contract's."""
-        own = {name: value for name, value in self._setting.environ.items() if not name.startswith("DAG_")}
-        return own | {
-            "PATH": search_path,
-            "UV_PROJECT_ENVIRONMENT": str(self._store.root / ".venv"),  # else `uv run` makes one for every experiment
-            "PYTHONUNBUFFERED": "1",  # what was printed before a kill must be in the log
-            "DAG_NODE": str(job.claim.node),
-            "DAG_SEED": str(job.taken.ticket.number),
-            "DAG_BUDGET": f"{job.charter.budget:.15g}",
-            "DAG_METRICS": str(job.metrics),
-            "DAG_STEPS": str(job.steps),
-        }
-
     def _record(self, job: Job, outcome: Outcome) -> RunView | None:
         """Make the run of an outcome and record it; None if it was a fault of the machine and is tried again."""
-        ending = outcome.ending
-        protocol = make_protocol(job.charter, job.tree, outcome.fingerprint)
-        metrics = collect(ending.log, job.metrics, job.steps)
-        status, reason = judge(ending, metrics, job.charter.metric, list(tampered(job)))
-        run = Run(
-            node=job.claim.node,
-            protocol=ProtocolId.of(encode(protocol)),
-            platform=self._platform,
-            status=status,
-            metrics=_kept(metrics, status),
-            started=outcome.started,
-            seconds=ending.seconds,
-            runner=self._setting.runner,
-            seed=job.taken.ticket.number,
-            exit_code=ending.exit_code if ending.signal is None else -ending.signal,
-            reason=reason,
-            environment=outcome.environment,
-        )
-        artifacts = _artifacts(ending, job)
-        if status is Status.INFRA and job.taken.ticket.failures + 1 < MAX_FAILURES:
-            self._store.retry(job.claim, run, protocol, artifacts)
+        report = report_of(job, outcome, self._platform, self._setting.runner)
+        if report.run.status is Status.INFRA and job.taken.ticket.failures + 1 < MAX_FAILURES:
+            self._store.retry(job.claim, *report)
             return None
-        view = self._store.complete(job.claim, run, protocol, artifacts)
+        view = self._store.complete(job.claim, *report)
         self._watcher.step("recorded")
         self._watcher.end(view)
         return view
@@ -238,20 +156,9 @@ class Worker:
         """End what a vanished worker left, and record that its run was lost."""
         sweep(self._mark(claim.token))
         self._tidy()
-        protocol = make_protocol(self._store.charter(claim.node), Tree(self._store.files(claim.node)), "")
-        lost = Run(
-            node=claim.node,
-            protocol=ProtocolId.of(encode(protocol)),
-            platform=self._platform,
-            status=Status.LOST,
-            metrics={},
-            started=claim.started,
-            seconds=0.0,
-            runner=claim.agent,
-            seed=claim.ticket,
-            reason=f"its trainer vanished; taken over by {self._setting.runner}",
-        )
-        self._store.add_run(lost, protocol)
+        charter, tree = self._store.charter(claim.node), Tree(self._store.files(claim.node))
+        report = report_of_lost(claim, charter, tree, self._platform, self._setting.runner)
+        self._store.add_run(report.run, report.protocol)
 
     def _tidy(self) -> None:
         """End and remove what workers left that were killed: every scratch directory whose claim is gone."""
@@ -308,26 +215,3 @@ class Worker:
         except DagError:
             return True  # the old deadline holds until the next beat; what is wrong meets whoever records the run
         return True
-
-
-def _check_sandbox(charter: Charter) -> None:
-    """What requires a sandbox must not run without one."""
-    if charter.sandbox == "required":
-        raise BadInput('sandbox = "required", and this trainer has none', hint='only "auto" and "none" run for now')
-
-
-def _kept(metrics: Metrics, status: Status) -> dict[str, float]:
-    """Numbers of an experiment that altered its evaluator are worth nothing."""
-    return {} if status is Status.TAMPERED else metrics.values
-
-
-def _artifacts(ending: Ending, job: Job) -> dict[str, bytes]:
-    steps = read_steps(job)
-    return {"log": ending.log} | ({"steps": steps} if steps else {})
-
-
-def _search_path(root: Path, environ: Mapping[str, str]) -> str:
-    """Where programs are looked up: the project's own virtual environment first, then the trainer's PATH."""
-    own = root / ".venv" / "bin"
-    rest = environ.get("PATH", os.defpath)
-    return f"{own}{os.pathsep}{rest}" if own.is_dir() else rest
