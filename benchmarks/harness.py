@@ -4,7 +4,6 @@ A figure of ours is never set against an absolute time: it stands beside a refer
 turn by turn, and the ratio counts. A bar that is missed is shown as **missed**; it does not fail the run.
 """
 
-import json
 import os
 import platform
 import statistics
@@ -14,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -187,36 +186,3 @@ def table(results: Mapping[str, Sequence[Row]]) -> str:
             cells = (row.name, figure(row.ours), figure(row.reference), row.unit, ratio, bar, row.verdict, row.note)
             lines.append(f"| {workload} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def save(
-    results: Mapping[str, Sequence[Row]], folder: Path, where: Mapping[str, str], *, quick: bool, seconds: float
-) -> None:
-    """`RESULTS.md` and `results.json` in `folder`; `where` is what `machine` said before the first workload."""
-    what = versions()
-    document = {
-        "machine": dict(where),
-        "versions": what,
-        "quick": quick,
-        "seconds": round(seconds, 1),
-        "rows": [
-            asdict(row) | {"workload": workload, "met": row.met} for workload, rows in results.items() for row in rows
-        ],
-    }
-    (folder / "results.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    facts = [f"- {name}: {value}" for name, value in (dict(where) | what).items()]
-    kind = "A quick run: few rounds, small sizes." if quick else "A full run."
-    text = [
-        "# Results",
-        "",
-        f"Written by `python benchmarks/run.py`. {kind} Times are medians over alternating rounds; compare ratios, not",
-        "times. A ratio is ours against the reference in the sense of the bar beside it.",
-        "",
-        table(results),
-        "",
-        "## Where",
-        "",
-        *facts,
-        "",
-    ]
-    (folder / "RESULTS.md").write_text("\n".join(text), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Runs the named workloads (all without a name), prints one table and writes RESULTS.md and results.json.
+"""Runs the named workloads (all without a name), prints one table and, unless `--quick`, keeps what was measured.
 
 python benchmarks/run.py [NAME …] [--quick] [--corpus REPO[:PATHS]]
 """
@@ -8,9 +8,10 @@ import importlib
 import sys
 import time
 import traceback
-from pathlib import Path
+from datetime import UTC, datetime
 
-from harness import Row, machine, save, table
+from harness import Row, machine, table, versions
+from results import Measured, commit, publish, save
 
 WORKLOADS = (
     "record",
@@ -32,23 +33,31 @@ WORKLOADS = (
 def main() -> int:
     arguments = _arguments()
     names = arguments.names or WORKLOADS
-    where, start = machine(), time.monotonic()
-    results: dict[str, list[Row]] = {}
+    tables: dict[str, list[Row]] = {}
     failed: list[str] = []
     for name in names:
         print(f"{name} …", file=sys.stderr, flush=True)
         try:
-            more = {"corpus": arguments.corpus} if name == "adopt" else {}
-            results[name] = importlib.import_module(name).rows(quick=arguments.quick, **more)
+            measured = _measure(name, arguments)
         except Exception:
             traceback.print_exc()
             failed.append(name)
-    print(table(results))
-    if set(names) == set(WORKLOADS) and not failed:
-        save(results, Path(__file__).parent, where, quick=arguments.quick, seconds=time.monotonic() - start)
+            continue
+        tables[name] = list(measured.rows)
+        if not arguments.quick:
+            save(measured)
+            publish(WORKLOADS)
+    print(table(tables))
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _measure(name: str, arguments: argparse.Namespace) -> Measured:
+    where, day, start = machine(), f"{datetime.now(UTC):%Y-%m-%d}", time.monotonic()
+    more = {"corpus": arguments.corpus} if name == "adopt" else {}
+    rows = importlib.import_module(name).rows(quick=arguments.quick, **more)
+    return Measured(name, commit(), day, time.monotonic() - start, where, versions(), rows)
 
 
 def _arguments() -> argparse.Namespace:
