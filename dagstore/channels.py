@@ -21,8 +21,6 @@ from dagstore.storage import Reader, Writer
 
 DOUBT = 0.5
 """How many squared deviations the assumed noise counts for beside those that were seen, in the width of intervals."""
-FEW = 5
-"""How many trees' worth of doubt there is in what was learned of steps; as by simulation."""
 _ABSURD = 1e6
 """Noise that is assumed is taken for at most so many times that which was seen."""
 
@@ -31,14 +29,12 @@ class Scale(NamedTuple):
     """What turns means into estimates: the noise of one run, and how trees differ from their parents.
 
     `sd` is None if nothing is known of the noise, not even what could be assumed. `wide` is the half-width of a 90 %
-    interval in standard errors: more than a normal's where the noise is known from few repeats. Where the steps were
-    learned from few trees, an interval that rests on them is `few` times as wide.
+    interval in standard errors: more than a normal's where the noise is known from few repeats.
     """
 
     sd: float | None
     wide: float
     steps: Steps
-    few: float = 1.0
 
 
 class Learned(NamedTuple):
@@ -105,8 +101,7 @@ def scale(pool: Pool, learned: Learned) -> Scale:
     doubt = DOUBT if learned.assumed else 0
     ratio = (doubt * min(learned.assumed / sd, _ABSURD) ** 2 + freedom) / (doubt + freedom)
     wide = _wide(doubt + freedom) * math.sqrt(ratio)
-    few = math.sqrt(1 + FEW / max(1, learned.swept))
-    return Scale(sd, wide, steps_of(learned.shares, sd) if learned.shares else (), few)
+    return Scale(sd, wide, steps_of(learned.shares, sd) if learned.shares else ())
 
 
 def channels(txn: Reader) -> list[Channel]:

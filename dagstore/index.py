@@ -22,7 +22,7 @@ from dagstore.records import NODE, read_record
 from dagstore.rows import append_row, count_nodes, pair, read_row
 from dagstore.storage import INDEXED, SETS, Reader, Writer, after
 
-VERSION = 4
+VERSION = 5
 VERSION_KEY = b"version"
 DERIVED = (*SETS, "graph", "rank", "alias", "census")
 
@@ -100,12 +100,6 @@ def clear(txn: Writer) -> None:
 def row_of(txn: Reader) -> RowOf:
     """A look-up of graph rows."""
     return partial(read_row, txn)
-
-
-def children(txn: Reader, node: int) -> Iterator[int]:
-    """Nodes that have this one among their parents, oldest first."""
-    for key, _ in txn.scan("kids", pair(node, 0), pair(node + 1, 0)):
-        yield int.from_bytes(key[4:], "big")
 
 
 def facts(txn: Reader, node: int, kind: bytes, *, newest_first: bool = False) -> Iterator[int]:

@@ -12,18 +12,21 @@ one as soon as a child was measured.
 import math
 import struct
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from dagstore.channels import Channel
 from dagstore.posterior import NOTHING, Belief, Posterior, below, measured, told
 from dagstore.rank import Moments
-from dagstore.rows import read_row
+from dagstore.rows import children, read_row
 from dagstore.storage import Reader, Writer, after
 
 LEVELS = 2
 """How many ancestors an estimate asks, each of which knows what its own runs and all its other children say."""
 REACH = 8
 """How many ancestors hear of a run."""
+HEARD = 64
+"""How many children of a tree say anew what they say of it, when it was measured: the oldest."""
 FELT = 0.02
 """An ancestor whose mean changes by less than this share of its standard deviation tells nobody."""
 _ONE = struct.Struct("<5d")
@@ -107,14 +110,15 @@ class Lineage:
         return known
 
     def _speak(self, tree: int) -> Belief | None:
-        (n, mean, _), up, *_ = self.standing(tree)
-        sd = self.scale.sd
-        if not sd or abs(mean) > LIMIT or not 1 / LIMIT < sd < LIMIT:
+        standing, sd = self.standing(tree), self.scale.sd
+        if not sd or abs(standing.moments.mean) > LIMIT or not 1 / LIMIT < sd < LIMIT:
             return None
-        if not n:
-            return up
-        own = measured(mean, n, sd)
-        return own.plus(up) if up.precision else own
+        return self._runs(tree).plus(standing.up)
+
+    def _runs(self, tree: int) -> Belief:
+        """What the runs of a tree alone say of it, where the noise is known."""
+        (n, mean, _), sd = self.standing(tree).moments, self.scale.sd
+        return measured(mean, n, sd) if n and sd else NOTHING
 
     def above(self, tree: int, levels: int = LEVELS) -> Belief:
         """What is known of the parent of a tree without it."""
@@ -134,6 +138,12 @@ class Lineage:
                 return
             yield parent
             tree = parent
+
+    def ask(self, tree: int) -> None:
+        """Let the children of a tree say what they say of it, which goes by its own runs."""
+        for child in islice(children(self._txn, tree), HEARD if self.scale.steps else 0):
+            if self.tree_of(child) == child and self.parent(child) == tree:
+                self._send(child, tree)
 
     def resend(self, tree: int) -> None:
         """Let the parent of a tree alone know what it says now."""
@@ -157,7 +167,7 @@ class Lineage:
         if child is None or other is None:
             return False
         mine, theirs = self.standing(tree), self.standing(parent)
-        message = told(child, other.less(mine.sent), self.scale.steps)
+        message = told(child, self._runs(parent), self.scale.steps)
         if not math.isfinite(message.weighted):
             message = NOTHING
         up = Belief(

@@ -11,7 +11,7 @@ from dagstore.chains import id_of
 from dagstore.errors import Damaged, NotFound
 from dagstore.finding import find, short
 from dagstore.ids import BlobId, NodeId, ProtocolId, RunId
-from dagstore.index import ADOPTION, ALIAS, NOTE, RUN, all_facts, children, facts, graph_row
+from dagstore.index import ADOPTION, ALIAS, NOTE, RUN, all_facts, facts, graph_row
 from dagstore.lineage import Lineage
 from dagstore.manifests import file_in
 from dagstore.model import CONTRADICTED, EMPTY, Adoption, Change, Entry, Note, changes
@@ -19,6 +19,7 @@ from dagstore.names import all_names
 from dagstore.nodes import Numbers, Runs
 from dagstore.paths import near
 from dagstore.ranking import judged
+from dagstore.rows import children
 from dagstore.shown import Rows
 from dagstore.storage import Reader
 from dagstore.tracing import Tracing

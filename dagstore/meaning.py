@@ -13,13 +13,13 @@ from dagstore.errors import BadInput, NotFound
 from dagstore.expressions import Condition, Kind, Rows, Value, condition
 from dagstore.finding import newest
 from dagstore.ids import RunId
-from dagstore.index import RUN, all_facts, children
+from dagstore.index import RUN, all_facts
 from dagstore.metrics import ranked_by
 from dagstore.model import CONTRADICTED, Direction, Status
 from dagstore.nodetable import NodeTable
 from dagstore.rank import better
 from dagstore.refs import seed
-from dagstore.rows import FIRST, PRIMARY, count_nodes
+from dagstore.rows import FIRST, PRIMARY, children, count_nodes
 from dagstore.storage import Reader
 from dagstore.tabular import decoded
 from dagstore.touching import Touching

@@ -10,6 +10,7 @@ else is known (Minka 2001, "Expectation propagation"). docs/decisions/0019-estim
 import math
 from collections.abc import Iterable, Sequence
 from math import erfc, exp, fsum, log, sqrt
+from operator import mul
 from typing import NamedTuple
 
 from dagstore.rank import Z90
@@ -18,7 +19,8 @@ SCALES = (0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 32.0, 256.0)
 """Spreads of the components of steps, in units of the noise."""
 SIDES = (0.0, -1.5, 1.5)
 """Where the components of one spread have their middle, in units of it: steps to the worse are unlike others."""
-ROUNDS = 12
+ROUNDS = 50
+"""Of EM; as by simulation."""
 LEAST = 0.01
 """Components with a smaller share are left out."""
 APART = 4.0
@@ -126,23 +128,24 @@ def grid(sd: float) -> list[Part]:
     return [(share, side * scale * sd, (scale * sd) ** 2) for scale in SCALES for side in SIDES]
 
 
-def learned(shares: Sequence[float], seen: Iterable[tuple[float, float]], sd: float) -> list[float]:
-    """The shares of `grid(sd)` after some rounds of EM, beginning with `shares`, from (step, variance of its error).
+def learned(seen: Iterable[tuple[float, float]], sd: float) -> tuple[float, ...]:
+    """The shares of `grid(sd)` after some rounds of EM from equal ones, from (step, variance of its error).
 
-    All shares stay above zero: one more step, which could be of any component, counts with those that were seen.
+    Where steps say little, the shares stay near equal: to stop early is to doubt. All stay above zero: one more step,
+    which could be of any component, counts with those that were seen.
     """
     parts = grid(sd)
     rows = [_likelihoods(step, var, parts) for step, var in seen]
-    now = list(shares)
+    now = equal = [share for share, _, _ in parts]
     for _ in range(ROUNDS if rows else 0):
-        summed = [share for share, _, _ in parts]
+        summed = equal
         for row in rows:
-            weights = [like * share for like, share in zip(row, now, strict=True)]
+            weights = list(map(mul, row, now))
             scale = 1.0 / (fsum(weights) or 1.0)
             summed = [total + weight * scale for total, weight in zip(summed, weights, strict=True)]
         total = fsum(summed)
         now = [one / total for one in summed]
-    return now
+    return tuple(now)
 
 
 def steps_of(shares: Sequence[float], sd: float) -> Steps:

@@ -22,7 +22,7 @@ from dagstore.channels import Channel, Learned, Scale, channel_for, measured_las
 from dagstore.lineage import LIMIT, Lineage, Standing, trees_down
 from dagstore.metrics import Metrics, add_metrics
 from dagstore.model import Direction, Protocol, Run, Status
-from dagstore.posterior import Posterior, grid, learned, spread_of_half
+from dagstore.posterior import Posterior, learned, spread_of_half
 from dagstore.rank import MAX, Z90, Moments, score_key
 from dagstore.rows import id_of_node
 from dagstore.storage import Reader, Writer, after
@@ -33,10 +33,14 @@ SAMPLE = 400
 """How many trees a channel learns from: those whose ids are smallest, which is as good as chance."""
 SWEEP = 256
 """How many trees are brought up to date with one run."""
-SMALL = 4096
-"""A channel with fewer trees is brought up to date whenever it has grown by half."""
+SMALL = 1024
+"""A channel with fewer trees is brought up to date whenever it has learned."""
+MIDDLE = 4096
+"""One with fewer is when it has grown by half."""
 KEPT = 1024
 """So many estimates are remembered."""
+OFTEN = 32
+"""A channel learns anew when it has grown by this part of it."""
 DRIFT = 0.15
 """So much the noise may change, as a share of it, before a channel is brought up to date."""
 
@@ -140,7 +144,7 @@ def bounded(lineage: Lineage, it: Estimated) -> Estimated:
         half = lineage.scale.wide * ranked.sd
         low, high = _finite(ranked.estimate - half), _finite(ranked.estimate + half)
     else:
-        stretch = lineage.scale.few * lineage.scale.wide / Z90
+        stretch = lineage.scale.wide / Z90
         low, high = (found.mean + stretch * (found.quantile(p) - found.mean) for p in (0.05, 0.95))
     return ranked._replace(low=low, high=high), found
 
@@ -182,22 +186,21 @@ def score(it: Ranked, order: str, direction: Direction) -> float:
 
 
 def refresh(txn: Writer, lineage: Lineage) -> Channel:
-    """The channel after it has learned from a sample of its trees; due again when it has grown by an eighth."""
+    """The channel after it has learned from a sample of its trees; due again when it has grown by a part of it."""
     channel, before = lineage.channel, lineage.channel.learned
     trees = list(_sample(txn, channel))
-    now = before._replace(assumed=_assumed(lineage, trees), due=channel.runs + 1 + channel.runs // 8)
+    now = before._replace(assumed=_assumed(lineage, trees), due=channel.runs + 1 + channel.runs // OFTEN)
     sd = scale(channel.pool, now).sd if channel.pool.squares else 0.0 if channel.pool.groups else None
     if sd and 1 / LIMIT < sd < LIMIT:
-        now = now._replace(shares=before.shares or tuple(share for share, _, _ in grid(sd)))
-        again = Lineage(txn, channel._replace(learned=now))
-        now = now._replace(shares=tuple(learned(now.shares, _steps(again, trees), sd)))
+        messages = Lineage(txn, channel._replace(learned=now._replace(shares=before.shares or learned([], sd))))
+        now = now._replace(shares=learned(_steps(messages, trees), sd))
     return channel._replace(learned=now if sd is None else _to_sweep(now, sd, channel.trees))
 
 
 def _to_sweep(now: Learned, sd: float, trees: int) -> Learned:
     """The same, with all trees to be brought up to date if much has changed since that was done."""
-    grown = trees <= SWEEP // 2 or trees >= 1.5 * now.swept
-    if abs(sd - now.sd) > DRIFT * now.sd or (grown and trees < SMALL):
+    grown = trees < SMALL or (trees < MIDDLE and trees >= 1.5 * now.swept)
+    if grown or abs(sd - now.sd) > DRIFT * now.sd:
         return now._replace(swept=trees, sd=sd, cursor=1 << 32)
     return now
 
@@ -220,6 +223,7 @@ def _swept(txn: Writer, channel: Channel) -> Channel:
 
 def _place(txn: Writer, lineage: Lineage, tree: int) -> None:
     """Put a tree in order, and those above it that it says something new of."""
+    lineage.ask(tree)
     for changed in [tree, *lineage.tell(tree)]:
         if lineage.standing(changed).moments.n:
             _keep_order(txn, lineage, changed)

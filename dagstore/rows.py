@@ -92,6 +92,12 @@ def line(txn: Reader, number: int) -> Iterator[int]:
             raise Damaged(f"node number {child} has a younger parent", hint="run `dag fsck --reindex`")
 
 
+def children(txn: Reader, node: int) -> Iterator[int]:
+    """Nodes that have this one among their parents, oldest first."""
+    for key, _ in txn.scan("kids", pair(node, 0), pair(node + 1, 0)):
+        yield int.from_bytes(key[4:], "big")
+
+
 def append_row(txn: Writer, number: int, row: Row, id: NodeId) -> None:
     """Add the row of the next node, which gets that number."""
     if row.record >= _LIMIT:

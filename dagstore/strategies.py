@@ -11,11 +11,12 @@ from random import Random
 from typing import NamedTuple
 
 from dagstore.channels import Channel
-from dagstore.index import children, with_tree
+from dagstore.index import with_tree
 from dagstore.lineage import Lineage
 from dagstore.model import Direction
 from dagstore.rank import MAX
 from dagstore.ranking import ORDERS, Ranked, judged, ordered, score, with_margin
+from dagstore.rows import children
 from dagstore.storage import Reader
 
 POOL = 1_000

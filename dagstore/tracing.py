@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from dagstore.base import Base, Ref
 from dagstore.graph import Row, line_ancestor, merge_base
 from dagstore.ids import SIZE, NodeId
-from dagstore.index import children, graph_row, row_of, touching
+from dagstore.index import graph_row, row_of, touching
 from dagstore.model import EMPTY, changes
 from dagstore.nodes import Nodes, Numbers
 from dagstore.rows import (
@@ -19,6 +19,7 @@ from dagstore.rows import (
     PRIMARY,
     WORDS,
     adopted_from,
+    children,
     count_nodes,
     ids_in,
     ids_of,

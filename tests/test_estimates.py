@@ -506,6 +506,39 @@ class TestIndex:
             assert scans(store) == before
 
 
+class TestOrder:
+    """Two stores that know the same say nearly the same, in whatever order they came to know it."""
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_of_runs_matters_little(self, tmp_path, seed):
+        one, other = (self.ranked(tmp_path / name, shuffle) for name, shuffle in (("one", None), ("other", seed)))
+        apart = sorted(abs(one[node].estimate - other[node].estimate) / self.sd(one[node]) for node in one)
+        assert one.keys() == other.keys()
+        assert apart[len(apart) // 2] < 0.06
+        assert apart[-1] < 0.2
+        assert len({*list(one)[:20]} & {*list(other)[:20]}) >= 19
+
+    def ranked(self, folder, shuffle):
+        """The frontier of a swarm that builds on its newest, every fourth measured twice."""
+        random, runs = Random(1), []
+        folder.mkdir()
+        with make_store(folder) as store:
+            nodes, truth = [store.resolve("@seed")], [0.0]
+            for number in range(150):
+                above = random.randrange(max(0, len(nodes) - 15), len(nodes))
+                nodes += grow(store, nodes[above], first=number)
+                truth.append(truth[above] + random.gauss(0.3, 1))
+                runs += [(nodes[-1], random.gauss(truth[-1], 1), seed) for seed in range(1 + (number % 4 == 0))]
+            if shuffle is not None:
+                Random(shuffle).shuffle(runs)
+            for node, value, seed in runs:
+                measure(store, node, value, seed=seed)
+            return rows(store)
+
+    def sd(self, row):
+        return (row.high - row.low) / (2 * 1.645)
+
+
 RECORD = """
 from dagstore.testing.builders import measure
 with dagstore.open(root) as store:
