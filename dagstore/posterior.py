@@ -8,7 +8,7 @@ else is known (Minka 2001, "Expectation propagation"). docs/decisions/0019-estim
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import erfc, exp, fsum, log, sqrt
 from operator import mul
 from typing import NamedTuple
@@ -23,6 +23,8 @@ ROUNDS = 50
 """Of EM; as by simulation."""
 LEAST = 0.01
 """Components with a smaller share are left out."""
+FINE = 0.25
+"""Components of at most this spread are told apart by dozens of runs only, and are one where steps are applied."""
 APART = 4.0
 """So many spreads of the widest steps apart, a tree and its parent say nothing of each other: one has diverged."""
 _NEGLIGIBLE = 1e-9
@@ -149,15 +151,25 @@ def learned(seen: Iterable[tuple[float, float]], sd: float) -> tuple[float, ...]
 
 
 def steps_of(shares: Sequence[float], sd: float) -> Steps:
-    """The mixture with these shares of `grid(sd)`, without what is negligible.
+    """The mixture with these shares of `grid(sd)`, without what is negligible; all fine components are one.
 
     The widest component stays, however rare: without it a step beyond all others would be drawn in as they are.
     """
     parts = grid(sd)
     widest = parts[-len(SIDES)]
     kept = [(p, *part[1:]) for p, part in zip(shares, parts, strict=True) if p > LEAST or part is widest]
+    fine = [part for part in kept if part[2] <= (FINE * sd) ** 2]
+    coarse = [part for part in kept if part[2] > (FINE * sd) ** 2]
     total = fsum(part[0] for part in kept)
-    return tuple((share / total, mean, var) for share, mean, var in kept)
+    return tuple((share / total, mean, var) for share, mean, var in [*_as_one(fine), *coarse])
+
+
+def _as_one(parts: Sequence[Part]) -> Iterator[Part]:
+    """The normal with the moments of some parts; nothing of none."""
+    total = fsum(part[0] for part in parts)
+    if total:
+        found = _mixture([(share / total, mean, var) for share, mean, var in parts])
+        yield total, found.mean, found.var
 
 
 def spread_of_half(differences: Sequence[float]) -> float:
