@@ -2,8 +2,8 @@
 
 import click
 
-from dagstore.charter import parse_duration
 from dagstore.errors import BadInput
+from dagstore.quantities import parse_duration
 
 
 class Duration(click.ParamType[float]):

@@ -165,6 +165,7 @@ class Base:
             environment=run.environment,
             environment_id=environment_id(run.environment),
             artifacts=run.artifacts,
+            ending=run.ending,
         )
 
     def _open(self, txn: Reader, seq: int) -> tuple[Decision, ...]:

@@ -1,10 +1,9 @@
 """The charter: what an experiment is, how it is measured and which files it may touch, as text and as a value.
 
-Its text is `dag.toml` in the tree. Durations are `"5m"`, `"1h30m"`, `"250ms"` or a number of seconds; sizes are
-`"10MiB"`, `"64MB"` or a number of bytes; globs are written as in `.gitignore` (see `globs`), relative to the tree.
+Its text is `dag.toml` in the tree. Durations and sizes are written as `quantities` reads them, globs as in `.gitignore`
+(see `globs`), relative to the tree.
 """
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -15,17 +14,11 @@ from dagstore.errors import BadInput
 from dagstore.globs import Glob, covers, parse_glob, parse_globs
 from dagstore.model import Direction, Protocol, Tree
 from dagstore.paths import CHARTER_PATH, fold
+from dagstore.quantities import format_duration, format_size, parse_duration, parse_size
 
 SANDBOXES = ("auto", "required", "none")
 DEFAULT_BUDGET = 300.0
-MAX_SECONDS = 100 * 365 * 86400.0
-"""The longest duration; what is longer overflows the timers of the operating system."""
 
-_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
-_NUMBER = r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
-_DURATION = re.compile(r"\s*".join(rf"(?:{_NUMBER}\s*{unit})?" for unit in ("d", "h", "m(?!s)", "s", "ms")))
-_SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_SIZES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -33,7 +26,10 @@ _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
 class Charter:
     """The rules of one question. `budget` and `grace` in seconds, the limits in bytes.
 
-    `file_limit` is the largest file that a tree may hold, `log_limit` how much of an experiment's output is kept.
+    `file_limit` is the largest file that a tree may hold, `log_limit` how much of an experiment's output is kept,
+    `memory` what all its processes may use together (0: as much as there is), `disk` what it may write.
+    `data` are folders and files outside the tree that it may read, `environment` the variables that it gets besides
+    the usual ones. `evaluate` is a command whose numbers count in place of its own, `hidden` what only that sees.
     """
 
     command: str
@@ -48,10 +44,21 @@ class Charter:
     sandbox: str = "auto"
     file_limit: int = 10 * 2**20
     log_limit: int = 64 * 2**20
+    memory: int = 0
+    disk: int = 32 * 2**30
+    data: tuple[str, ...] = ()
+    network: bool = False
+    environment: tuple[str, ...] = ()
+    evaluate: str = ""
+    hidden: tuple[str, ...] = ()
 
     def is_locked(self, path: str) -> bool:
         """Whether `path` may not change; always true of the charter itself, in any spelling of its case."""
-        return fold(path) == CHARTER_PATH or glob_match(self.locked, path)
+        return fold(path) == CHARTER_PATH or glob_match(self.locked, path) or self.is_hidden(path)
+
+    def is_hidden(self, path: str) -> bool:
+        """Whether `path` of the tree is there for the evaluation alone."""
+        return glob_match(tuple(glob for glob in self.hidden if not is_outside(glob)), path)
 
     def is_editable(self, path: str) -> bool:
         """Whether `path` is meant to change. What is locked is not, whatever `editable` says."""
@@ -72,7 +79,13 @@ def make_protocol(charter: Charter, tree: Tree, fingerprint: str) -> Protocol:
         budget=charter.budget,
         locked=tuple(locked),
         fingerprint=fingerprint,
+        evaluate=charter.evaluate,
     )
+
+
+def is_outside(path: str) -> bool:
+    """Whether a path of `hidden` is none of the tree's globs: it is absolute or below the home folder."""
+    return path.startswith(("/", "~"))
 
 
 def glob_match(patterns: Sequence[str], path: str) -> bool:
@@ -88,76 +101,6 @@ def _covers(patterns: tuple[str, ...], path: str) -> bool:
 @lru_cache(maxsize=256)
 def _compiled(patterns: tuple[str, ...]) -> tuple[Glob, ...]:
     return parse_globs(patterns)
-
-
-# --- durations and sizes ---
-
-
-def parse_duration(text: str | float) -> float:
-    """Seconds, finite and more than 0, from `"5m"`, `"1h30m"`, `"250ms"` or a bare number of seconds."""
-    seconds = _seconds(text)
-    if not 0 < seconds <= MAX_SECONDS:
-        raise BadInput(
-            f"{text!r} is not a duration of more than 0 s and at most 100 years",
-            hint='write it as "90s", "5m", "1h30m" or a number of seconds',
-        )
-    return seconds
-
-
-def _seconds(text: object) -> float:
-    """The seconds that `text` says, or NaN."""
-    if isinstance(text, int | float) and not isinstance(text, bool):
-        return float(text) if abs(text) <= MAX_SECONDS else math.nan
-    if not isinstance(text, str):
-        return math.nan
-    text = text.strip()
-    if re.fullmatch(_NUMBER, text):
-        return float(text)
-    found = _DURATION.fullmatch(text)
-    if not found or not any(found.groups()):
-        return math.nan
-    days, hours, minutes, seconds, millis = (float(number or 0) for number in found.groups())
-    return days * 86400 + hours * 3600 + minutes * 60 + seconds + millis / 1000
-
-
-def format_duration(seconds: float) -> str:
-    """The shortest text that `parse_duration` reads back as exactly `seconds`."""
-    if seconds != int(seconds):
-        millis = f"{round(seconds * 1000)}ms"
-        return millis if seconds < 1 and _seconds(millis) == seconds else f"{seconds!r}s"
-    rest, text = int(seconds), ""
-    for unit, size in _UNITS.items():
-        count, rest = divmod(rest, int(size))
-        text += f"{count}{unit}" if count else ""
-    return text or "0s"
-
-
-def parse_size(text: str | int) -> int:
-    """Bytes, at least 1, from `"10MB"` (a million each), `"64MiB"` (1,048,576 each) or a bare number of bytes."""
-    size = _bytes(text)
-    if not 0 < size < 2**63:
-        raise BadInput(f"{text!r} is not a size of 1 byte or more", hint='write it as "10MB", "64MiB" or 1048576')
-    return size
-
-
-def _bytes(text: object) -> int:
-    """The bytes that `text` says, or 0."""
-    if isinstance(text, int) and not isinstance(text, bool):
-        return text
-    found = re.fullmatch(r"\s*(\d{1,19})(\.\d{1,9})?\s*([A-Za-z]*)\s*", text) if isinstance(text, str) else None
-    units = {unit.lower(): size for unit, size in _SIZES.items()}
-    if not found or found[3].lower() not in units:
-        return 0
-    size = units[found[3].lower()]
-    fraction = found[2] or ".0"
-    scale: int = 10 ** (len(fraction) - 1)
-    return int(found[1]) * size + int(fraction[1:]) * size // scale
-
-
-def format_size(size: int) -> str:
-    """The shortest text that `parse_size` reads back as exactly `size`."""
-    texts = [f"{size // each}{unit}" for unit, each in _SIZES.items() if unit and size % each == 0]
-    return min(reversed(texts), key=len)
 
 
 # --- text to charter ---
@@ -229,6 +172,37 @@ def _module(value: object) -> str:
     return name
 
 
+def _place(value: object) -> str:
+    """A path outside the tree, or relative to the project's folder."""
+    path = _filled(value)
+    if ".." in path.split("/"):
+        raise BadInput(f"path {path!r} holds ..", hint="write it from the root, or from ~")
+    if path.startswith("~") and path != "~" and not path.startswith("~/"):
+        raise BadInput(f"path {path!r} is of another user's home", hint="write it from the root")
+    return path
+
+
+def _hidden(value: object) -> str:
+    return _place(value) if is_outside(_filled(value)) else _glob(value)
+
+
+def _variable(value: object) -> str:
+    name = _filled(value)
+    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) or name.startswith("DAG_"):
+        raise BadInput(f"{name!r} is no variable that can be passed on", hint='name it like "WANDB_MODE"')
+    return name
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise BadInput(f"must be true or false, not {_toml_type(value)}")
+    return value
+
+
+def _limit(value: Any) -> int:
+    return 0 if value == "none" else parse_size(value)
+
+
 def _duration(value: Any) -> float:
     return parse_duration(value)
 
@@ -250,6 +224,13 @@ _READERS: dict[str, Callable[[object], object]] = {
     "sandbox": _word(*SANDBOXES),
     "file_limit": _size,
     "log_limit": _size,
+    "memory": _limit,
+    "disk": _limit,
+    "data": _list(_place),
+    "network": _flag,
+    "environment": _list(_variable),
+    "evaluate": _text,
+    "hidden": _list(_hidden),
 }
 _REQUIRED = ("command", "metric", "direction", "editable")
 
@@ -311,6 +292,11 @@ def _toml_type(value: object) -> str:
 
 # --- charter to text ---
 
+
+def _format_limit(size: int) -> str:
+    return format_size(size) if size else "none"
+
+
 _COMMENTS = {
     "command": "run in the materialised workspace",
     "metric": "the number that decides",
@@ -324,12 +310,21 @@ _COMMENTS = {
     "sandbox": '"auto", "required" or "none"',
     "file_limit": "the largest file that a tree may hold",
     "log_limit": "how much of an experiment's output is kept",
+    "memory": 'what all its processes may use together, such as "16GiB"',
+    "disk": "what it may write",
+    "data": "what it may read outside the tree",
+    "network": "whether it may reach the network",
+    "environment": "variables that it gets besides the usual ones",
+    "evaluate": "a command whose numbers count in place of its own",
+    "hidden": "globs or paths that only that command sees",
 }
 _WRITERS: dict[str, Callable[[Any], str]] = {
     "budget": format_duration,
     "grace": format_duration,
     "file_limit": format_size,
     "log_limit": format_size,
+    "memory": _format_limit,
+    "disk": _format_limit,
 }
 
 
@@ -348,7 +343,9 @@ def render_charter(charter: Charter) -> str:
     return text
 
 
-def _quote(value: str | tuple[str, ...]) -> str:
+def _quote(value: str | bool | tuple[str, ...]) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, tuple):
         return f"[{', '.join(_quote(item) for item in value)}]"
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')

@@ -3,8 +3,10 @@
     tree      [1, [[path, mode, blob], …]]                                entries by UTF-8 path
     node      [1, [parent, …], tree]                                      parents ascending, each once
     protocol  [1, command, metric, direction, budget, [[path, mode, blob], …], fingerprint]
+              [2, …, evaluate]                                            where there is such a command
     run       [1, node, protocol, platform, status, [[metric, value], …], started, seconds, runner,
                seed|nil, exit_code|nil, reason, [[name, text], …], [[artifact, blob], …]]
+              [2, …, ending]                                              where somebody said how it ended
     note      [1, node, author, time, kind, text]
     adoption  [1, node, primary, [adopted, …], [[path, region, engine, [origin, …],
                [[[origin, …], text], …], contradiction], …], author, time]
@@ -55,7 +57,8 @@ from dagstore.model import (
 )
 
 VERSION = 1
-_VERSIONS: dict[type[Id], tuple[int, ...]] = {AdoptionId: (1, 2)}
+VERSIONS = (1, 2)
+_VERSIONS: dict[type[Id], tuple[int, ...]] = dict.fromkeys((AdoptionId, ProtocolId, RunId), VERSIONS)
 MAX_OBJECT_BYTES = 64 << 20
 
 Object = Tree | Node | Protocol | Run | Note | Adoption | Resolution
@@ -188,7 +191,7 @@ def _optional(value: int | None) -> int | None:
 
 def _encode_run(run: Run) -> list[object]:
     return [
-        VERSION,
+        2 if run.ending else 1,
         bytes(run.node),
         bytes(run.protocol),
         _text(run.platform),
@@ -202,12 +205,13 @@ def _encode_run(run: Run) -> list[object]:
         _text(run.reason),
         _pairs(run.environment, _text),
         _pairs(run.artifacts, bytes),
+        *([_text(run.ending)] if run.ending else ()),
     ]
 
 
 def _decode_run(row: list[Any]) -> Run:
     node, protocol, platform, status, metrics, started, seconds, *rest = row
-    runner, seed, code, reason, environment, artifacts = rest
+    runner, seed, code, reason, environment, artifacts, *more = rest
     return Run(
         _node_id(node),
         _protocol_id(protocol),
@@ -222,25 +226,27 @@ def _decode_run(row: list[Any]) -> Run:
         reason,
         _mapping(environment, _text),
         _mapping(artifacts, _blob_id),
+        *more,
     )
 
 
 def _encode_protocol(protocol: Protocol) -> list[object]:
     return [
-        VERSION,
+        2 if protocol.evaluate else 1,
         _text(protocol.command),
         _text(protocol.metric),
         protocol.direction.value,
         _number(protocol.budget),
         _entries(protocol.locked),
         _text(protocol.fingerprint),
+        *([_text(protocol.evaluate)] if protocol.evaluate else ()),
     ]
 
 
 def _decode_protocol(row: list[Any]) -> Protocol:
-    command, metric, direction, budget, locked, fingerprint = row
+    command, metric, direction, budget, locked, fingerprint, *more = row
     entries = _tree(locked).entries
-    return Protocol(command, metric, Direction(direction), _number(budget), entries, fingerprint)
+    return Protocol(command, metric, Direction(direction), _number(budget), entries, fingerprint, *more)
 
 
 def _encode_decision(decision: Decision) -> list[object]:

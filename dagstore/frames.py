@@ -35,6 +35,7 @@ def run_frame(runs: RunColumns, protocols: Sequence[Protocol]) -> "pandas.DataFr
         "started": _whole(runs.started),
         "exit_code": _whole(runs.exit_code),
         "reason": _categories(runs.reason),
+        "ending": _categories(runs.ending),
         **_environment(runs.environment),
         **{f"artifacts.{name}": _texts(artifact, count) for name, artifact in runs.artifacts.items()},
     }

@@ -4,9 +4,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dagstore.charter import DEFAULT_BUDGET, MAX_SECONDS, Charter, format_duration
+from dagstore.charter import DEFAULT_BUDGET, Charter
 from dagstore.errors import BadInput
 from dagstore.model import Direction
+from dagstore.quantities import MAX_SECONDS, format_duration
 
 EVALUATORS = (
     "evaluate.py",

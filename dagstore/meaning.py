@@ -31,7 +31,7 @@ RECENT = 200
 COSTS = {"generation": 1, "adopted": 1, "id": 1, "names": 1, "runs": 2, "estimate": 4, "low": 4, "high": 4}
 NOTES, STATUS, METRIC, RUNS, TOUCHES = 8, 10, 6, 12, 5_000
 """About what reading one value costs, next to a number in the graph; see `Value`."""
-RUN_FIELDS = {"protocol": 2, "platform": 3, "runner": 8, "seed": 9, "exit_code": 10, "reason": 11}
+RUN_FIELDS = {"protocol": 2, "platform": 3, "runner": 8, "seed": 9, "exit_code": 10, "reason": 11, "ending": 14}
 """Where they stand in what a run encodes to."""
 _STATUS, _METRICS, _SECONDS = 4, 5, 7
 
@@ -113,7 +113,8 @@ class Meaning:
         at = RUN_FIELDS[name]
 
         def read(rows: Rows) -> list[tuple[Any, ...]]:
-            return [tuple(run[at] for run in runs if run[at] is not None) for runs in self._runs_of(rows)]
+            # `ending` is missing where nobody said it.
+            return [tuple(run[at] for run in runs if run[at:] and run[at] is not None) for runs in self._runs_of(rows)]
 
         if name in ("seed", "exit_code"):
             return Value(Kind.NUMBER, RUNS, read, many=True)

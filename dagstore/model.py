@@ -163,6 +163,32 @@ class Status(StrEnum):
     INFRA = "infra"
 
 
+class Ended(StrEnum):
+    """What ended a run, in more detail than its status. The list only grows; recorded words keep their meaning."""
+
+    FINISHED = "finished"
+    EXIT_CODE = "exit-code"
+    SIGNAL = "signal"
+    HOST_MEMORY = "host-memory"
+    DEVICE_MEMORY = "device-memory"
+    MEMORY_LIMIT = "memory-limit"
+    DISK_LIMIT = "disk-limit"
+    PROCESS_LIMIT = "process-limit"
+    TIME_LIMIT = "time-limit"
+    NOT_FINITE = "not-finite"
+    NO_METRIC = "no-metric"
+    EVALUATOR_CHANGED = "evaluator-changed"
+    EVALUATION_FAILED = "evaluation-failed"
+    DISK_FULL = "disk-full"
+    DEVICE_LOST = "device-lost"
+    STATUS_LOST = "status-lost"
+    NOT_STARTED = "not-started"
+    NO_SANDBOX = "no-sandbox"
+    STOPPED = "stopped"
+    PRUNED = "pruned"
+    TRAINER_LOST = "trainer-lost"
+
+
 CONTRADICTED = "contradicted"
 """The status of a node that has no runs and cannot be queued before somebody resolves it."""
 
@@ -173,7 +199,10 @@ class Direction(StrEnum):
 
 
 class Protocol(NamedTuple):
-    """What makes runs comparable. `budget` in seconds; `locked` are the locked entries of the tree, by path."""
+    """What makes runs comparable. `budget` in seconds; `locked` are the locked entries of the tree, by path.
+
+    `evaluate` is the command whose numbers count in place of the experiment's own; empty if those count.
+    """
 
     command: str
     metric: str
@@ -181,13 +210,15 @@ class Protocol(NamedTuple):
     budget: float
     locked: tuple[Entry, ...] = ()
     fingerprint: str = ""
+    evaluate: str = ""
 
 
 class Run(NamedTuple):
     """One measurement of a node.
 
     `metrics` holds finite floats only; a missing metric is absent. `started` is in milliseconds since the
-    Unix epoch, `seconds` the wall clock of the experiment. `artifacts` names blobs: `log`, `steps`.
+    Unix epoch, `seconds` the wall clock of the experiment. `artifacts` names blobs: `log`, `steps`, `evaluation`.
+    `ending` is one of the words of `Ended`, or one that a later release knows; empty where nobody said.
     """
 
     node: NodeId
@@ -203,6 +234,7 @@ class Run(NamedTuple):
     reason: str = ""
     environment: Mapping[str, str] = {}
     artifacts: Mapping[str, BlobId] = {}
+    ending: str = ""
 
 
 class Note(NamedTuple):

@@ -12,7 +12,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from dagstore.chains import id_of, with_ids
-from dagstore.codec import VERSION, unpack_all
+from dagstore.codec import VERSIONS, unpack_all
 from dagstore.errors import BadInput, DagError, Damaged
 from dagstore.ids import SIZE, RunId
 from dagstore.objects import Objects
@@ -26,7 +26,7 @@ MANY = 5_000
 """From so many objects on it pays to load the ids of all nodes."""
 _BACK = rb"([\x80-\xff]*[\x00-\x7f])"
 _RUN_HEAD = bytes([NUMBER[RunId] << 4 | REFS]) + rb"[\x80-\xff]*[\x00-\x7f]\x02\x04" + _BACK + rb"\x02" + _BACK
-_PLAIN_RUN = re.compile(_RUN_HEAD + rb"\x9e\x01\xc4 \xc4 (.*)", re.DOTALL)
+_PLAIN_RUN = re.compile(_RUN_HEAD + rb"(\x9e\x01|\x9f\x02)\xc4 \xc4 (.*)", re.DOTALL)
 """The record of a run that names only node and protocol, and where they were cut out."""
 
 _WITH_REFS = (REFS, REFS_ZSTD)
@@ -81,7 +81,7 @@ class RunColumns:
         self.id: list[str] = []
         self.node: list[str] = []
         self.protocol, self.platform, self.status = Words(), Words(), Words()
-        self.runner, self.reason, self.environment = Words(), Words(), Words()
+        self.runner, self.reason, self.environment, self.ending = Words(), Words(), Words(), Words()
         self.started: list[int] = []
         self.seconds = array("d")
         self.seed: list[int | None] = []
@@ -95,9 +95,10 @@ class RunColumns:
     def add(self, rows: Sequence[Sequence[Any]]) -> None:
         """Add what runs encode to."""
         start = len(self)
-        versions, node, protocol, platform, status, metrics, started, seconds, *rest = zip(*rows, strict=True)
+        whole = [row if row[0] == 2 else [*row, ""] for row in rows]
+        versions, node, protocol, platform, status, metrics, started, seconds, *rest = zip(*whole, strict=True)
         _check_versions(versions)
-        runner, seed, code, reason, environment, artifacts = rest
+        runner, seed, code, reason, environment, artifacts, ending = rest
         self.node.extend([id.hex() for id in node])
         self.protocol.extend(protocol)
         self.platform.extend(platform)
@@ -110,6 +111,7 @@ class RunColumns:
         self.reason.extend(reason)
         self.environment.extend([tuple(map(tuple, pairs)) if pairs else () for pairs in environment])
         _spread(self.metrics, metrics, start, partial(array, "d"))
+        self.ending.extend(ending)
         _spread(self.artifacts, artifacts, start, list)
 
 
@@ -135,10 +137,10 @@ def _plain(txn: Reader, objects: Objects, numbers: Sequence[int], names: "_Names
     for number, data in zip(numbers, map(txn.record, numbers), strict=True):
         found = match(data)
         if found:
-            node, protocol, rest = found.groups()
+            node, protocol, head, rest = found.groups()
             at = number - _back(node)
             id = node_at(at) or other(at)
-            plain.append(b"".join((b"\x9e\x01\xc4 ", id, b"\xc4 ", other(number - _back(protocol)), rest)))
+            plain.append(b"".join((head, b"\xc4 ", id, b"\xc4 ", other(number - _back(protocol)), rest)))
         else:
             plain.append(_plain_of(txn, objects, number, data, names.name))
     return plain
@@ -165,7 +167,7 @@ def _plain_of(txn: Reader, objects: Objects, number: int, data: bytes, name: Cal
 
 
 def _check_versions(versions: Iterable[Any]) -> None:
-    if set(versions) - {VERSION}:
+    if not set(versions).issubset(VERSIONS):
         raise ValueError("it is of another format version")
 
 

@@ -54,6 +54,7 @@ class RunView(Shown):
     """One measurement. `value` is the protocol's metric, None if the run did not yield it.
 
     `started` and `seconds` are 0 where nobody knows. Runs in equal environments have equal `environment_id`s.
+    `ending` says in one word what ended it; empty where nobody said.
     """
 
     id: RunId
@@ -73,6 +74,7 @@ class RunView(Shown):
     environment: Mapping[str, str]
     environment_id: str
     artifacts: Mapping[str, Any]
+    ending: str
 
 
 @dataclass(frozen=True, slots=True)

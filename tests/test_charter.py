@@ -6,22 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagstore.charter import (
-    MAX_SECONDS,
-    Charter,
-    format_duration,
-    format_size,
-    glob_match,
-    make_protocol,
-    parse_charter,
-    parse_duration,
-    parse_size,
-    render_charter,
-)
+from dagstore.charter import Charter, glob_match, make_protocol, parse_charter, render_charter
 from dagstore.errors import BadInput
 from dagstore.ids import BlobId
 from dagstore.model import Direction, Entry, Mode, Tree
 from dagstore.paths import CHARTER_PATH
+from dagstore.quantities import MAX_SECONDS, format_duration, format_size, parse_duration, parse_size
 
 PLAIN = """\
 command = "python train.py"
@@ -61,6 +51,13 @@ charters = st.builds(
     sandbox=st.sampled_from(["auto", "required", "none"]),
     file_limit=sizes,
     log_limit=sizes,
+    memory=st.just(0) | sizes,
+    disk=st.just(0) | sizes,
+    data=st.lists(st.sampled_from(["/data", "~/.cache/autoresearch", "corpus", "~"]), max_size=3).map(tuple),
+    network=st.booleans(),
+    environment=st.lists(st.sampled_from(["WANDB_MODE", "_x1"]), max_size=3).map(tuple),
+    evaluate=lines,
+    hidden=st.lists(globs | st.sampled_from(["/secret/labels", "~/labels.csv"]), max_size=3).map(tuple),
 )
 
 
@@ -101,6 +98,13 @@ def test_rendering_refuses_what_it_could_not_read_back():
         ('file_limit = "much"', "dag.toml line 8: file_limit: 'much' is not a size"),
         ("log_limit = 0", "dag.toml line 8: log_limit: 0 is not a size"),
         ("log_limit = true", "dag.toml line 8: log_limit"),
+        ('memory = "lots"', "dag.toml line 8: memory: 'lots' is not a size"),
+        ('network = "yes"', "dag.toml line 8: network: must be true or false, not a text"),
+        ('data = ["../other"]', "dag.toml line 8: data: path '../other' holds .."),
+        ('data = ["~bob/x"]', "dag.toml line 8: data: path '~bob/x' is of another user's home"),
+        ('environment = ["A B"]', "dag.toml line 8: environment: 'A B' is no variable"),
+        ('environment = ["DAG_NODE"]', "dag.toml line 8: environment: 'DAG_NODE' is no variable"),
+        ('hidden = ["../x"]', "dag.toml line 8: hidden: glob '../x' leaves the tree"),
         ("log_limit = = 3", "dag.toml line 8: Invalid value"),
         ('metric = "twice"', "dag.toml line 8: Cannot overwrite a value"),
         ("log_limit = 1" + "0" * 5000, "dag.toml: "),

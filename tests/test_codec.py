@@ -87,6 +87,8 @@ EXAMPLES = {
     "least protocol": Protocol("true", "x", Direction.MAXIMIZE, 0.25),
     "run": RUN,
     "least run": Run(B, ProtocolId.of(b"p"), "cpu", Status.CRASHED, {}, 0, 0.0, ""),
+    "run with an ending": RUN._replace(status=Status.OOM, ending="memory-limit"),
+    "protocol with an evaluation": PROTOCOL._replace(evaluate="python evaluate.py"),
     "note": Note(A, "ada", 1_700_000_000_001, "hypothesis", "wärmer\n"),
     "empty note": Note(A, "", 0, "remark", ""),
     "adoption": Adoption(C, A, (B, A), DECISIONS, "ada", 127),
@@ -259,9 +261,9 @@ def packed(*row):
 
 def run_fields(**changes):
     order = list(Run._fields)
-    row = dict(zip(order, msgpack.unpackb(encode(RUN))[1:], strict=True))
+    row = dict(zip(order, msgpack.unpackb(encode(RUN._replace(ending="signal")))[1:], strict=True))
     assert changes.keys() <= row.keys()
-    return packed(1, *(row | changes).values())
+    return packed(2, *(row | changes).values())
 
 
 def note_bytes(version=b"\x01", time=b"\x05", tail=b"", text=b"\xa1x"):
@@ -271,7 +273,7 @@ def note_bytes(version=b"\x01", time=b"\x05", tail=b"", text=b"\xa1x"):
 
 def test_the_bytes_that_the_next_tests_bend_are_good():
     assert decode(NoteId, note_bytes()) == Note(A, "a", 5, "remark", "x")
-    assert decode(RunId, run_fields()) == RUN
+    assert decode(RunId, run_fields()) == RUN._replace(ending="signal")
 
 
 @pytest.mark.parametrize(
@@ -408,10 +410,22 @@ def test_another_version_is_named(kind, version):
     assert "upgrade" in caught.value.hint
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS.values()) - {AdoptionId}, key=lambda kind: kind.kind))
-def test_only_adoptions_have_a_second_version(kind):
+@pytest.mark.parametrize(
+    "kind", sorted(set(KINDS.values()) - {AdoptionId, ProtocolId, RunId}, key=lambda kind: kind.kind)
+)
+def test_most_kinds_have_one_version(kind):
     with pytest.raises(BadInput, match=f"{kind.kind} of format version 2"):
         decode(kind, packed(2, "what comes later"))
+
+
+@pytest.mark.parametrize(("kind", "value"), [(RunId, RUN), (ProtocolId, PROTOCOL)])
+def test_runs_and_protocols_say_no_more_than_they_have_to(kind, value):
+    row = msgpack.unpackb(encode(value))[1:]
+    assert decode(kind, packed(1, *row)) == value
+    assert decode(kind, packed(2, *row, "more"))[:-1] == value[:-1]
+    for version, more in ((1, ["more"]), (2, []), (2, [""]), (2, [1]), (2, ["a", "b"])):
+        with pytest.raises(BadInput):
+            decode(kind, packed(version, *row, *more))
 
 
 def test_an_adoption_says_no_more_than_it_has_to():

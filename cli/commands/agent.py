@@ -62,7 +62,7 @@ def command(
       dag agent --command 'claude -p "Read $DAG_BRIEF, then improve train.py"'
     """
     from cli.live import attempt_line, live
-    from dagstore.charter import parse_duration
+    from dagstore.quantities import parse_duration
 
     store = app.store()
     seconds = parse_duration(duration) if duration else None
@@ -204,7 +204,7 @@ def _proposer(program: str | None, timeout: str) -> "Callable[[], Proposer]":
 
         return Tuner
     from agent.command import CommandProposer, parse_command
-    from dagstore.charter import parse_duration
+    from dagstore.quantities import parse_duration
 
     argv, seconds = parse_command(program), parse_duration(timeout)
     return lambda: CommandProposer(argv, dict(os.environ), seconds)

@@ -26,7 +26,7 @@ def command(app: App, until_idle: bool, duration: str | None, while_stdin: bool)
     """
     from cli.live import watch_training
     from cli.measure import make_worker
-    from dagstore.charter import parse_duration
+    from dagstore.quantities import parse_duration
 
     seconds = parse_duration(duration) if duration else None
     stop = threading.Event()
