@@ -12,6 +12,8 @@ from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from typing import NamedTuple, Protocol
 
+from trainer.cell import Cell
+from trainer.gauge import BOUNDS, UNKNOWN, Device, Limits
 from trainer.strays import MARK, linux
 
 
@@ -19,7 +21,9 @@ from trainer.strays import MARK, linux
 class Command:
     """What to run. `budget` and `grace` in seconds, `log_limit` in bytes.
 
-    `env` is the whole environment except `DAG_CLAIM`, which becomes `mark`: unique per experiment.
+    `env` is the whole environment except `DAG_CLAIM`, which becomes `mark`: unique per experiment. `cell` confines it,
+    None for not at all. `limits` are what it may take, `folder` is where it writes, `device` measures its devices. The
+    budget runs from when it creates the file `ready`, if it does so within the grace.
     """
 
     argv: tuple[str, ...]
@@ -29,6 +33,11 @@ class Command:
     grace: float
     log_limit: int
     mark: str
+    cell: Cell | None = None
+    limits: Limits = BOUNDS
+    folder: Path | None = None
+    ready: Path | None = None
+    device: Device = UNKNOWN
 
 
 class Exit(NamedTuple):
@@ -98,8 +107,9 @@ class Program:
 def _spawn(command: Command) -> subprocess.Popen[bytes]:
     env = {**command.env, MARK: command.mark}
     _check_program(command, env)
+    argv = command.cell.wrap(command.argv) if command.cell else command.argv
     return subprocess.Popen(
-        [*_lifeline(), *command.argv],
+        [*_lifeline(), *argv],
         cwd=command.cwd,
         env=env,
         bufsize=0,
