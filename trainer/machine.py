@@ -40,7 +40,8 @@ facts = {
     "jax": version("jax"),
     "numpy": version("numpy"),
 }
-folders = [path for path in sys.path if os.path.isdir(path)]
+places = [*sys.path, sys.prefix, sys.base_prefix, sys.exec_prefix]
+folders = [path for path in dict.fromkeys(places) if os.path.isdir(path)]
 print(json.dumps([{name: fact for name, fact in facts.items() if fact}, folders]))
 """
 
@@ -175,6 +176,13 @@ def environment(python: str) -> dict[str, str]:
     system = {"os": platform.system(), "kernel": platform.release(), "machine": platform.machine()}
     driver = driver_version()
     return {**facts, **({"driver": driver} if driver else {}), **system}
+
+
+def interpreter_folders(python: str) -> list[str]:
+    """Where an interpreter and its packages lie; empty if it does not answer."""
+    environment(python)
+    stamp, _ = _known.get(python, ((), {}))
+    return [path for path, _ in stamp[1:]]
 
 
 def _stamp(paths: Sequence[str]) -> _Stamp:
