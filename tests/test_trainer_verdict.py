@@ -21,7 +21,7 @@ NOTHING = Metrics({}, {})
 
 
 def verdict(ending: Ending, metrics: Metrics = MEASURED, tampered: tuple[str, ...] = ()) -> tuple[Status, str]:
-    return judge(ending, metrics, "val_bpb", tampered)
+    return judge(ending, metrics, "val_bpb", tampered)[:2]
 
 
 def crash(log: str, code: int = 1) -> tuple[Status, str]:
@@ -144,7 +144,7 @@ def test_what_only_mentions_memory_is_a_crash() -> None:
 @given(st.text(), st.integers(0, 2), st.lists(st.text(), max_size=2))
 def test_a_reason_is_one_short_printable_line(text: str, code: int, tampered: list[str]) -> None:
     log = text.encode("utf-8", "surrogatepass")
-    _, reason = judge(Ending(exit_code=code, log=log), NOTHING, "val_bpb", tampered)
+    _, reason, _ = judge(Ending(exit_code=code, log=log), NOTHING, "val_bpb", tampered)
     assert reason.isprintable()
     assert len(reason) <= MAX_REASON
 

@@ -25,18 +25,21 @@ editable = ["train.py"]
 locked = ["prepare.py"]
 log_limit = "64KiB"
 fingerprint = "{fingerprint}"
+{more}
 """
+OPEN = 'sandbox = "none"'
 
 
 class Bench:
     """A project with its store, and experiments made of one script each."""
 
-    def __init__(self, root, *, command="python -S train.py", budget="2s", fingerprint=""):
+    def __init__(self, root, *, command="python -S train.py", budget="2s", fingerprint="", more=""):
         self.root = root
         root.mkdir()
         (root / "prepare.py").write_text("DATA = 1\n")
         (root / "train.py").write_text("print('val_bpb: 9.0')\n")
-        (root / "dag.toml").write_text(CHARTER.format(command=command, budget=budget, fingerprint=fingerprint))
+        charter = CHARTER.format(command=command, budget=budget, fingerprint=fingerprint, more=more)
+        (root / "dag.toml").write_text(charter)
         dagstore.init(root)
         self.store = dagstore.open(root)
 
@@ -119,7 +122,9 @@ class Hook(Silent):
 def test_a_block_at_the_end_of_the_log_is_measured(bench):
     run = bench.run("print('step 1')\nprint('---')\nprint('val_bpb: 0.5')\nprint('depth: 8')\n")
     assert (run.status, run.value, run.reason, run.exit_code) == (Status.OK, 0.5, "", 0)
-    assert run.metrics == {"val_bpb": 0.5, "depth": 8.0}
+    assert {name: run.metrics[name] for name in ("val_bpb", "depth")} == {"val_bpb": 0.5, "depth": 8.0}
+    assert set(run.metrics) - {"peak_host_bytes"} == {"val_bpb", "depth"}
+    assert run.ending == "finished"
     assert 0 < run.seconds < 3
     assert run.runner == "bench"
     assert run.environment["python"] == sys.version.split()[0]
@@ -186,9 +191,11 @@ def test_budget_and_grace_end_what_ignores_sigterm(make_bench):
         "os.remove('dag.toml')",
     ],
 )
-def test_an_altered_evaluator_makes_every_number_worthless(bench, act):
+def test_an_altered_evaluator_makes_every_number_worthless(make_bench, act):
+    bench = make_bench(more=OPEN)
     run = bench.run(f"import os\n{act}\nprint('val_bpb: 0.0001')\n")
-    assert (run.status, run.value, dict(run.metrics)) == (Status.TAMPERED, None, {})
+    assert (run.status, run.value, run.ending) == (Status.TAMPERED, None, "evaluator-changed")
+    assert set(run.metrics) <= {"peak_host_bytes"}
     assert ("dag.toml" if "toml" in act else "prepare.py") in run.reason
     assert not bench.store.frontier().nodes
 
@@ -207,7 +214,8 @@ def test_the_whole_log_is_kept(bench):
 
 
 @pytest.mark.skipif(not LINUX, reason="only a subreaper finds what left its session")
-def test_children_left_behind_are_gone(bench):
+def test_children_left_behind_are_gone(make_bench):
+    bench = make_bench(more=OPEN)
     code = """
 import subprocess
 child = subprocess.Popen(['sleep', '600'], start_new_session=True, env={}, stdin=-3, stdout=-3, stderr=-3)
@@ -250,7 +258,7 @@ def test_the_environment_is_the_contract(bench):
     assert env["DAG_BUDGET"] == "2"
     assert env["DAG_CLAIM"].startswith(bench.store.uuid)
     assert {name for name in env if name.startswith("DAG_")} == {
-        *("DAG_NODE", "DAG_SEED", "DAG_BUDGET", "DAG_METRICS", "DAG_STEPS", "DAG_CLAIM")
+        *("DAG_NODE", "DAG_SEED", "DAG_BUDGET", "DAG_METRICS", "DAG_STEPS", "DAG_READY", "DAG_OUT", "DAG_CLAIM")
     }
     assert env["HOME"] == "/nowhere"
     assert not Path(env["DAG_METRICS"]).is_relative_to(env.get("PWD", "/nowhere"))
@@ -297,7 +305,7 @@ def test_another_evaluator_is_another_protocol(bench):
 def test_two_fingerprints_are_never_ranked_together(make_bench, tmp_path):
     data = tmp_path / "version"
     data.write_text("2024\n")
-    bench = make_bench(fingerprint=f"cat {data}")
+    bench = make_bench(fingerprint=f"cat {data}", more=f'data = ["{data}"]')
     first = bench.run("print('val_bpb: 1')\n")
     again = bench.run("print('val_bpb: 2')\n")
     data.write_text("2025\n")
@@ -308,7 +316,7 @@ def test_two_fingerprints_are_never_ranked_together(make_bench, tmp_path):
 
 def test_one_worker_asks_once(make_bench, tmp_path):
     asked = tmp_path / "asked"
-    bench = make_bench(fingerprint=f"sh -c 'echo x >> {asked}; echo v1'")
+    bench = make_bench(fingerprint=f"sh -c 'echo x >> {asked}; echo v1'", more=OPEN)
     bench.store.queue([bench.node("print('val_bpb: 1')\n"), bench.node("print('val_bpb: 2')\n")])
     runs = bench.drain()
     assert [run.status for run in runs] == [Status.OK] * 2
@@ -479,14 +487,3 @@ def test_time_up_and_an_empty_line_end_the_work(bench):
     assert worker.next() is None
     bench.store.queue(["@seed"])
     assert list(worker.work(seconds=0.0)) == []
-
-
-def test_what_requires_a_sandbox_does_not_run_without_one(bench):
-    charter = bench.root / "dag.toml"
-    charter.write_text(charter.read_text() + 'sandbox = "required"\n')
-    node = bench.node("open('ran', 'w'); print('val_bpb: 1.0')", unlock=True)
-    bench.store.queue([node])
-    (run,) = bench.drain()
-    assert (run.status.value, run.value) == ("crashed", None)
-    assert "required" in run.reason
-    bench.assert_tidy()

@@ -34,6 +34,11 @@ class Job:
         return self.taken.claim
 
     @property
+    def folder(self) -> Path:
+        """The store's folder."""
+        return self.home.parent.parent
+
+    @property
     def work(self) -> Path:
         """The node's files, the experiment's working directory."""
         return self.home / "work"
@@ -41,6 +46,15 @@ class Job:
     @property
     def metrics(self) -> Path:
         return self.home / "out" / "metrics.json"
+
+    @property
+    def ready(self) -> Path:
+        return self.home / "out" / "ready"
+
+    @property
+    def outputs(self) -> Path:
+        """What the experiment hands on to its evaluation."""
+        return self.home / "outputs"
 
     @property
     def steps(self) -> Path:
@@ -57,20 +71,25 @@ def lock_files(tree: Tree) -> Mapping[str, str]:
 def tampered(job: Job) -> Iterator[str]:
     """Locked paths that are not what the tree says by now; a file that was changed and put back is not noticed."""
     for entry in job.tree:
-        if job.charter.is_locked(entry.path) and not _intact(job.work / entry.path, entry, job.charter.file_limit):
+        if not job.charter.is_locked(entry.path) or job.charter.is_hidden(entry.path):
+            continue
+        if content(job.work / entry.path, entry, job.charter.file_limit) is None:
             yield entry.path
 
 
-def _intact(path: Path, entry: Entry, limit: int) -> bool:
+def content(path: Path, entry: Entry, limit: int) -> bytes | None:
+    """What the tree says is there (the target of a link), None if something else is."""
     try:
         found = path.lstat()
         if entry.mode is Mode.LINK:
-            return stat.S_ISLNK(found.st_mode) and BlobId.of(os.readlink(os.fsencode(path))) == entry.blob
-        if not stat.S_ISREG(found.st_mode) or found.st_size > limit:  # no tree holds a larger one; do not read it
-            return False
-        return BlobId.of(path.read_bytes()) == entry.blob
+            data = os.readlink(os.fsencode(path)) if stat.S_ISLNK(found.st_mode) else None
+        elif not stat.S_ISREG(found.st_mode) or found.st_size > limit:  # no tree holds a larger one; do not read it
+            data = None
+        else:
+            data = path.read_bytes()
     except OSError:
-        return False
+        return None
+    return data if data is not None and BlobId.of(data) == entry.blob else None
 
 
 def read_steps(job: Job) -> bytes:

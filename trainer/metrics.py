@@ -25,6 +25,9 @@ MAX_BLOCK = 1 << 16
 METRICS_FILE = "$DAG_METRICS"
 STEPS_FILE = "$DAG_STEPS"
 
+NOT_FINITE = ("nan", "inf", "-inf")
+"""What is said of a number that is none, as `repr` writes it."""
+
 _NOTHING = object()
 _WHY = {errno.ELOOP: "a symbolic link", errno.EISDIR: "not a regular file", errno.ENXIO: "not a regular file"}
 _MAX_TEXT = 80

@@ -1,7 +1,9 @@
 """Runs an experiment's command in its own process group and guarantees that nothing of it survives.
 
 Covered, on Linux: children that ignore SIGTERM, hold the output open, leave the group or the session, or clear their
-environment (the last only after `become_subreaper`). A trainer killed with SIGKILL takes the command with it where
+environment (the last only after `become_subreaper`, or in a cell with namespaces, whose end is the end of all that is
+in it); and, within what is sampled ten times a second, those that take more memory, disk or processes than they may.
+A trainer killed with SIGKILL takes the command with it where
 util-linux' `setpriv` is installed; what the command had started is for the next trainer's `sweep`.
 Elsewhere only the process group is killed.
 Not covered: work handed to daemons that ran before (cron, docker), and processes stuck inside the kernel.
@@ -14,7 +16,6 @@ start a child in a session of its own.
 import contextlib
 import errno
 import fcntl
-import functools
 import os
 import selectors
 import signal
@@ -22,18 +23,33 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
+from dagstore.model import Ended
+from trainer.gauge import Gauge, family_of
+from trainer.lack import is_full, oom_kills, volunteer
 from trainer.launch import Command, Exit, Program
-from trainer.strays import CLEAR_WAIT, await_exits, become_subreaper, children, clear, pidfd, sweep
+from trainer.output import Log
+from trainer.strays import (
+    CLEAR_WAIT,
+    await_exits,
+    become_subreaper,
+    catchers,
+    children,
+    clear,
+    inherited,
+    pidfd,
+    sweep,
+)
 
 __all__ = ["Command", "Ending", "become_subreaper", "execute", "sweep"]
+
+CHECKPOINT_WAIT = 3.0
+"""Seconds between SIGUSR2, which only those get that handle it, and SIGTERM."""
 
 TERM_WAIT = 3.0
 """Seconds between SIGTERM and SIGKILL."""
 
 _STOP_POLL = 0.05
-_LONG_POLL = 3600.0
 _EXIT_POLL = 0.005
 _DRAIN_WAIT = 2.0
 _CHUNK = 1 << 18
@@ -46,8 +62,12 @@ class Ending:
 
     Of `exit_code` and `signal` one is set; neither, if the command did not start or somebody else took its status.
     `peak_rss` is that of the largest process, 0 if it stayed below this trainer's own, which hides it.
+    `host_peak` and `device_peak` are what all of it was seen to use at once, in bytes, 0 if unknown.
     `strays` counts the processes outside the command's group that had to be killed.
-    `failure` says why it could not be started; `errno` is 0 then if the reason is not the command itself.
+    `excess` says of what it took too much, `memory`, `disk` or `processes`. `disk_full` is true if the disk was, when
+    it ended. `confined` is true if another program stood between, which may have failed to confine it.
+    `failure` says why it could not be started; `errno` is 0 then if the reason is not the command itself. `blamed` is
+    the word for that where `verdict` cannot know it.
     """
 
     exit_code: int | None = None
@@ -62,6 +82,12 @@ class Ending:
     oom_killed: bool = False
     failure: str = ""
     errno: int = 0
+    host_peak: int = 0
+    device_peak: int = 0
+    excess: str = ""
+    disk_full: bool = False
+    confined: bool = False
+    blamed: Ended | None = None
 
 
 def execute(
@@ -73,7 +99,8 @@ def execute(
 ) -> Ending:
     """How the command ended; none of its processes is left, whatever is raised.
 
-    Ends it when budget and grace are used up or `stop` is set (looked at every 50 ms): SIGTERM, then SIGKILL.
+    Ends it when budget and grace are used up or `stop` is set (looked at every 50 ms): SIGUSR2 to what handles it,
+    SIGTERM, then SIGKILL; and by SIGKILL alone when it takes more than it may.
     `on_output` sees every chunk, also what the log leaves out. `on_start` gets the process id.
     """
     if not command.mark or "\0" in command.mark:
@@ -92,22 +119,24 @@ def _execute(
     on_start: Callable[[int], None] | None,
 ) -> Ending:
     bystanders = children()
-    ooms = _oom_kills()
-    log = _Log(command.log_limit)
+    ooms = oom_kills()
+    log = Log(command.log_limit)
     started = time.monotonic()
     try:
         child = _Child(command, log, on_output)
     except (OSError, ValueError) as error:
         sweep(command.mark)  # out of handles, it may have started all the same
         return _not_started(command, error)
+    folder = str(command.folder or command.cwd)
+    gauge = Gauge(command.limits, lambda: {child.pid, *inherited(bystanders)}, folder, command.device)
     try:
         if on_start is not None:
             on_start(child.pid)
-        cause = _watch(child, started + command.budget + command.grace, stop)
-        if cause:
-            child.signal_group(signal.SIGTERM)
-            _watch(child, time.monotonic() + TERM_WAIT, None)
+        cause = _watch(child, _Clock(command, started), stop, gauge)
+        if cause in ("timeout", "stop"):
+            _let_end(child, bystanders)
         seconds = time.monotonic() - started
+        full = is_full(folder)
     finally:
         strays = child.finish(command.mark, bystanders)
     text, dropped = log.text()
@@ -121,20 +150,69 @@ def _execute(
         log_dropped=dropped,
         peak_rss=child.peak_rss,
         strays=strays,
-        oom_killed=child.killed_by_others and _oom_kills() > ooms,
+        oom_killed=child.killed_by_others and oom_kills() > ooms,
+        host_peak=max(gauge.host, child.peak_rss),
+        device_peak=gauge.device,
+        excess=cause if cause not in ("timeout", "stop") else "",
+        disk_full=full,
+        confined=command.cell is not None and bool(command.cell.prefix),
     )
 
 
-def _watch(child: "_Child", deadline: float, stop: threading.Event | None) -> str:
-    """`""` when the child has exited, else why it must not go on: `timeout` or `stop`."""
+class _Clock:
+    """When time is up: budget and grace after the start, or after the experiment said within the grace it is ready."""
+
+    def __init__(self, command: Command, started: float) -> None:
+        self._ready = command.ready
+        self._until = started + command.grace
+        self._allowed = command.budget + command.grace
+        self._since = started
+
+    def left(self) -> float:
+        """Seconds."""
+        now = time.monotonic()
+        if self._ready is not None and now <= self._until and os.path.lexists(self._ready):
+            self._since, self._ready = now, None
+        return self._since + self._allowed - now
+
+
+def _watch(child: "_Child", clock: _Clock, stop: threading.Event | None, gauge: Gauge) -> str:
+    """`""` when the child has exited, else why it must not go on: `timeout`, `stop`, or of what it took too much."""
     while True:
-        left = max(0.0, deadline - time.monotonic())
-        if child.pump(min(left, _LONG_POLL if stop is None else _STOP_POLL)):
+        if child.pump(max(0.0, min(clock.left(), _STOP_POLL))):
             return ""
         if stop is not None and stop.is_set():
             return "stop"
-        if time.monotonic() >= deadline:
+        if clock.left() <= 0:
             return "timeout"
+        excess = gauge.look(time.monotonic)
+        if excess:
+            return excess
+
+
+def _let_end(child: "_Child", bystanders: frozenset[int] | None) -> None:
+    """Asks the child to write a checkpoint, where it knows how to, and to end."""
+    family = [pid for pid in family_of({child.pid, *inherited(bystanders)}) if not child.is_wrapper(pid)]
+    handling = catchers(family, signal.SIGUSR2)
+    for pid in handling:
+        _kill(pid, signal.SIGUSR2)
+    if handling and _ended_within(child, CHECKPOINT_WAIT):
+        return
+    child.terminate()
+    _ended_within(child, TERM_WAIT)
+
+
+def _ended_within(child: "_Child", seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        if child.pump(left):
+            return True
+    return False
+
+
+def _kill(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
 
 
 def _not_started(command: Command, error: OSError | ValueError) -> Ending:
@@ -147,52 +225,19 @@ def _not_started(command: Command, error: OSError | ValueError) -> Ending:
     return Ending(failure=f"{name}: {error}", errno=errno.EINVAL)
 
 
-class _Log:
-    """The first half and the last half of what was written, in bounded memory."""
-
-    def __init__(self, limit: int) -> None:
-        self._half = max(0, limit) // 2
-        self._head = bytearray()
-        self._tail = bytearray()
-        self._total = 0
-
-    def add(self, chunk: bytes) -> None:
-        self._total += len(chunk)
-        room = self._half - len(self._head)
-        if room > 0:
-            self._head += chunk[:room]
-            chunk = chunk[room:]
-        self._tail += chunk
-        if len(self._tail) > 2 * self._half:
-            del self._tail[: len(self._tail) - self._half]
-
-    def text(self) -> tuple[bytes, int]:
-        """The log, and how many bytes it leaves out.
-
-        Half a line after the gap goes too, or shares the gap's line: alone, it could pass for another metric.
-        """
-        tail = bytes(self._tail[max(0, len(self._tail) - self._half) :])
-        if self._total == len(self._head) + len(tail):
-            return bytes(self._head) + tail, 0
-        lines = tail.partition(b"\n")[2]
-        dropped = self._total - len(self._head) - len(lines or tail)
-        before = "" if self._head.endswith(b"\n") or not self._head else "\n"
-        after = "\n" if lines else " "
-        gap = f"{before}… {dropped} bytes left out …{after}".encode()
-        return bytes(self._head) + gap + (lines or tail), dropped
-
-
 class _Child:
     """A running command: its handles, its output and, at the end, its status."""
 
-    def __init__(self, command: Command, log: _Log, on_output: Callable[[bytes], None] | None) -> None:
+    def __init__(self, command: Command, log: Log, on_output: Callable[[bytes], None] | None) -> None:
         self._log = log
         self._on_output = on_output
         self._exit: Exit | None = None
         self._killed = False
         self._over = False
+        self._wrapped = command.cell is not None and command.cell.wrapper
         self._launched = Program(command)
         self.pid = self._launched.pid
+        volunteer(self.pid)
         self._selector = selectors.DefaultSelector()
         self._pipe = self._launched.output
         self._prepare_pipe()
@@ -234,6 +279,19 @@ class _Child:
     def signal_group(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: PermissionError for zombies
             os.killpg(self.pid, number)
+
+    def is_wrapper(self, pid: int) -> bool:
+        """Whether this is the process that stands before the command and must live as long as it."""
+        return self._wrapped and pid == self.pid
+
+    def terminate(self) -> None:
+        """Asks everything to end; a wrapper's own end would be the end of all at once."""
+        if not self._wrapped:
+            self.signal_group(signal.SIGTERM)
+            return
+        for pid in family_of([self.pid]):
+            if not self.is_wrapper(pid):
+                _kill(pid, signal.SIGTERM)
 
     def finish(self, mark: str, bystanders: frozenset[int] | None) -> int:
         """Kills what is left and takes the status; how many strays there were.
@@ -290,7 +348,13 @@ class _Child:
 
     @property
     def signal(self) -> int | None:
-        return None if self._status is None or not os.WIFSIGNALED(self._status) else os.WTERMSIG(self._status)
+        """What killed it; behind a wrapper that is told as shells tell it."""
+        if self._status is None:
+            return None
+        if os.WIFSIGNALED(self._status):
+            return os.WTERMSIG(self._status)
+        code = os.WEXITSTATUS(self._status)
+        return code - 128 if self._wrapped and code - 128 in signal.valid_signals() else None
 
     @property
     def killed_by_others(self) -> bool:
@@ -300,24 +364,3 @@ class _Child:
     @property
     def peak_rss(self) -> int:
         return self._exit.peak_rss if self._exit is not None else 0
-
-
-def _oom_kills() -> int:
-    """How often the kernel killed for want of memory: in our control group (v2) if it says, else on the machine."""
-    for path in _oom_counters():
-        with contextlib.suppress(OSError, ValueError):
-            for line in Path(path).read_text().splitlines():
-                name, _, count = line.partition(" ")
-                if name == "oom_kill":
-                    return int(count)
-    return 0
-
-
-@functools.cache
-def _oom_counters() -> tuple[str, ...]:
-    own = ""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            if line.startswith("0::"):
-                own = line[3:].rstrip("/")
-    return (f"/sys/fs/cgroup{own}/memory.events", "/sys/fs/cgroup/memory.events", "/proc/vmstat")

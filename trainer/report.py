@@ -1,17 +1,24 @@
 """Says what is recorded of an experiment: the run, what it is comparable with, and the files that are kept."""
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from dagstore import Charter, ProtocolId, Status
 from dagstore.charter import make_protocol
 from dagstore.claims import Claim
 from dagstore.codec import encode
-from dagstore.model import Protocol, Run, Tree
+from dagstore.model import Ended, Protocol, Run, Tree
 from trainer.job import Job, read_steps, tampered
 from trainer.metrics import Metrics, collect
 from trainer.process import Ending
 from trainer.trial import Outcome
-from trainer.verdict import judge
+from trainer.verdict import Verdict, judge, judge_evaluated, judge_evaluation
+
+PEAK_HOST = "peak_host_bytes"
+PEAK_DEVICE = "peak_device_bytes"
+"""Metrics of every run, measured by the trainer: the most memory that all its processes, or its devices, had in use."""
+REPORTED = "reported_"
+"""What stands before a number of the experiment's own where the trainer or the evaluation measured one of that name."""
 
 
 class Report(NamedTuple):
@@ -26,23 +33,55 @@ def report_of(job: Job, outcome: Outcome, platform: str, runner: str) -> Report:
     """What became of an experiment whose files still lie where it left them."""
     ending = outcome.ending
     protocol = make_protocol(job.charter, job.tree, outcome.fingerprint)
-    metrics = collect(ending.log, job.metrics, job.steps)
-    status, reason = judge(ending, metrics, job.charter.metric, list(tampered(job)))
+    verdict, metrics = _judged(job, outcome)
     run = Run(
         node=job.claim.node,
         protocol=ProtocolId.of(encode(protocol)),
         platform=platform,
-        status=status,
-        metrics=_kept(metrics, status),
+        status=verdict.status,
+        metrics=_beside(metrics, _peaks(ending)),
         started=outcome.started,
         seconds=ending.seconds,
         runner=runner,
         seed=job.taken.ticket.number,
         exit_code=ending.exit_code if ending.signal is None else -ending.signal,
-        reason=reason,
+        reason=verdict.reason,
         environment=outcome.environment,
+        ending=verdict.ending,
     )
-    return Report(run, protocol, _artifacts(ending, job))
+    return Report(run, protocol, _artifacts(outcome, job))
+
+
+def _judged(job: Job, outcome: Outcome) -> tuple[Verdict, dict[str, float]]:
+    """The verdict, and the numbers that are recorded."""
+    ending, changed = outcome.ending, list(tampered(job))
+    own = collect(ending.log, job.metrics, job.steps)
+    if not job.charter.evaluate:
+        verdict = judge(ending, own, job.charter.metric, changed)
+        return verdict, _kept(own, verdict.status)
+    failed = judge_evaluated(ending, changed)
+    if failed or not outcome.evaluation:
+        verdict = failed or Verdict(Status.INFRA, "its evaluation was lost", Ended.EVALUATION_FAILED)
+        return verdict, _aside(_kept(own, verdict.status), {job.charter.metric})
+    found = outcome.evaluation
+    verdict = judge_evaluation(found.ending, found.metrics, job.charter.metric)
+    return verdict, _beside(_aside(own.values, {job.charter.metric}), found.metrics.values)
+
+
+def _beside(own: Mapping[str, float], better: Mapping[str, float]) -> dict[str, float]:
+    """Both; where they have the same name, the experiment's own is kept as `reported_NAME`."""
+    return {**_aside(own, better), **better}
+
+
+def _aside(own: Mapping[str, float], names: Iterable[str]) -> dict[str, float]:
+    taken = set(names)
+    return {f"{REPORTED}{name}" if name in taken else name: value for name, value in own.items()}
+
+
+def _peaks(ending: Ending) -> dict[str, float]:
+    """What was measured from outside, where it is known."""
+    found = {PEAK_HOST: ending.host_peak, PEAK_DEVICE: ending.device_peak}
+    return {name: float(value) for name, value in found.items() if value > 0}
 
 
 def report_of_lost(claim: Claim, charter: Charter, tree: Tree, platform: str, successor: str) -> Report:
@@ -59,6 +98,7 @@ def report_of_lost(claim: Claim, charter: Charter, tree: Tree, platform: str, su
         runner=claim.agent,
         seed=claim.ticket,
         reason=f"its trainer vanished; taken over by {successor}",
+        ending=Ended.TRAINER_LOST,
     )
     return Report(run, protocol, {})
 
@@ -68,6 +108,7 @@ def _kept(metrics: Metrics, status: Status) -> dict[str, float]:
     return {} if status is Status.TAMPERED else metrics.values
 
 
-def _artifacts(ending: Ending, job: Job) -> dict[str, bytes]:
+def _artifacts(outcome: Outcome, job: Job) -> dict[str, bytes]:
     steps = read_steps(job)
-    return {"log": ending.log} | ({"steps": steps} if steps else {})
+    evaluation = {"evaluation": outcome.evaluation.ending.log} if outcome.evaluation else {}
+    return {"log": outcome.ending.log} | ({"steps": steps} if steps else {}) | evaluation

@@ -66,6 +66,29 @@ def children() -> frozenset[int] | None:
     return frozenset(int(pid) for text in texts for pid in text.split())
 
 
+def inherited(bystanders: frozenset[int] | None) -> list[int]:
+    """Children that are of experiments: not `bystanders`, and in no session of this program's own."""
+    session, found = os.getsid(0), []
+    for pid in (children() or frozenset()) - (bystanders or frozenset()):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getsid(pid) != session:
+                found.append(pid)
+    return found
+
+
+def catchers(pids: Iterable[int], number: int) -> list[int]:
+    """Those of the processes that have a handler for a signal: it would not just kill them."""
+    return [pid for pid in pids if _caught(pid) >> (number - 1) & 1]
+
+
+def _caught(pid: int) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
+            if line.startswith("SigCgt:"):
+                return int(line.split()[1], 16)
+    return 0
+
+
 def _group_of(pid: int) -> int | None:
     try:
         return os.getpgid(pid)

@@ -5,89 +5,130 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dagstore import BadInput, Charter
+from dagstore import BadInput
+from dagstore.model import Ended
+from trainer.evaluation import Evaluation, evaluated, evaluation_room, hidden_outside, withhold
 from trainer.fingerprint import FingerprintFailed, Fingerprints, asking
-from trainer.job import Job, lock_files
+from trainer.gauge import Limits
+from trainer.job import Job, lock_files, tampered
 from trainer.launch import Command
 from trainer.machine import environment, find_python, resolve
+from trainer.metrics import Metrics
 from trainer.process import Ending, execute
+from trainer.sandbox import Sandbox
+from trainer.surroundings import NoDataError, NoSandboxError, Room, Surroundings, room_of
+from trainer.verdict import judge_evaluated
+from trainer.vram import device_memory
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an experiment ended, when it began (ms), under which fingerprint and in which environment."""
+    """How an experiment ended, when it began (ms), under which fingerprint and in which environment.
+
+    `evaluation` is how its evaluation ended, None if there was none to make.
+    """
 
     ending: Ending
     started: int
     fingerprint: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    evaluation: Evaluation | None = None
 
 
 class Trials:
-    """Runs experiments in the environment `environ`; `root` is the project's folder, whose `.venv` comes first."""
+    """Runs experiments in the environment `environ`; `root` is the project's folder, whose `.venv` comes first.
 
-    def __init__(self, root: Path, environ: Mapping[str, str]) -> None:
-        self._root = root
-        self._environ = environ
+    `sandbox` confines them, as far as their charter lets it.
+    """
+
+    def __init__(self, root: Path, environ: Mapping[str, str], sandbox: Sandbox) -> None:
+        self._surroundings = Surroundings(root, environ, sandbox)
+        self._search_path = _search_path(root, environ)
         self._fingerprints = Fingerprints()
+        self._device = device_memory(environ.get("CUDA_VISIBLE_DEVICES"))
 
     def run(self, job: Job, halt: threading.Event, on_output: Callable[[bytes], None]) -> Outcome:
         """The experiment's outcome; also one that could not begin has one."""
         started = int(time.time() * 1000)
-        search_path = _search_path(self._root, self._environ)
         try:
-            _check_sandbox(job.charter)
-            command = self._command(job, job.charter.command, search_path)
-            fingerprint = self._fingerprint(job, search_path, halt)
+            withhold(job)
+            room = room_of(job)
+            command = self._command(job, job.charter.command, room)
+            fingerprint = self._fingerprint(job, room, halt)
         except BadInput as error:
             said = f"what the charter says: {error.message}; {error.hint}"
             return Outcome(Ending(failure=said, errno=errno.EINVAL), started)
+        except NoSandboxError as error:
+            return Outcome(Ending(failure=str(error), blamed=Ended.NO_SANDBOX), started)
+        except (NoDataError, OSError) as error:
+            return Outcome(Ending(failure=f"here: {error}"), started)
         except FingerprintFailed as error:
             return Outcome(error.ending, started)
-        facts = {**environment(find_python(command.argv, search_path)), **lock_files(job.tree)}
         ending = execute(command, stop=halt, on_output=on_output)
-        return Outcome(ending, started, fingerprint, facts)
+        evaluation = self._evaluate(job, ending, halt)
+        if evaluation and evaluation.ending.cancelled:
+            ending = replace(ending, cancelled=True)
+        return Outcome(ending, started, fingerprint, self._facts(job, command), evaluation)
 
-    def _fingerprint(self, job: Job, search_path: str, halt: threading.Event) -> str:
+    def _evaluate(self, job: Job, ending: Ending, halt: threading.Event) -> Evaluation | None:
+        """The numbers that count, of an experiment that ended well; None if its own do, or it did not."""
+        if not job.charter.evaluate or judge_evaluated(ending, list(tampered(job))):
+            return None
+        try:
+            room = evaluation_room(job, hidden_outside(job))
+            command = self._command(job, job.charter.evaluate, room)
+        except BadInput as error:
+            said = f"what the charter says: {error.message}; {error.hint}"
+            return Evaluation(Ending(failure=said, errno=errno.EINVAL), Metrics())
+        except OSError as error:
+            return Evaluation(Ending(failure=f"the evaluation: {error}"), Metrics())
+        within = replace(command, budget=job.charter.grace, grace=0.0, ready=None)
+        return evaluated(execute(within, stop=halt), room)
+
+    def _facts(self, job: Job, command: Command) -> dict[str, str]:
+        """What of the environment is recorded."""
+        confined = {"sandbox": command.cell.level.value} if command.cell else {}
+        return {**environment(find_python(command.argv, self._search_path)), **lock_files(job.tree), **confined}
+
+    def _fingerprint(self, job: Job, room: Room, halt: threading.Event) -> str:
         known = self._fingerprints.known(job)
         if known is not None:
             return known
-        command = asking(self._command(job, job.charter.fingerprint, search_path))
+        command = asking(self._command(job, job.charter.fingerprint, room))
         return self._fingerprints.learn(job, execute(command, stop=halt))
 
-    def _command(self, job: Job, line: str, search_path: str) -> Command:
+    def _command(self, job: Job, line: str, room: Room) -> Command:
+        argv = resolve(line, self._search_path)
+        python = find_python(argv, self._search_path)
         return Command(
-            argv=resolve(line, search_path),
-            cwd=job.work,
-            env=self._variables(job, search_path),
+            argv=argv,
+            cwd=room.work,
+            env=self._variables(job, room),
             budget=job.charter.budget,
             grace=job.charter.grace,
             log_limit=job.charter.log_limit,
             mark=job.mark,
+            cell=self._surroundings.cell(job.charter, room, python, self._search_path),
+            limits=Limits(job.charter.memory, job.charter.disk),
+            folder=job.home,
+            ready=job.ready,
+            device=self._device,
         )
 
-    def _variables(self, job: Job, search_path: str) -> dict[str, str]:
-        """The experiment's environment: the trainer's own, without what speaks of other work, and the contract's."""
-        own = {name: value for name, value in self._environ.items() if not name.startswith("DAG_")}
-        return own | {
-            "PATH": search_path,
-            "UV_PROJECT_ENVIRONMENT": str(self._root / ".venv"),  # else `uv run` makes one for every experiment
-            "PYTHONUNBUFFERED": "1",  # what was printed before a kill must be in the log
+    def _variables(self, job: Job, room: Room) -> dict[str, str]:
+        """The experiment's environment: what it may have of the trainer's, and the contract's."""
+        return self._surroundings.variables(job.charter, room, self._search_path) | {
             "DAG_NODE": str(job.claim.node),
             "DAG_SEED": str(job.taken.ticket.number),
             "DAG_BUDGET": f"{job.charter.budget:.15g}",
-            "DAG_METRICS": str(job.metrics),
-            "DAG_STEPS": str(job.steps),
+            "DAG_METRICS": str(room.out / "metrics.json"),
+            "DAG_STEPS": str(room.out / "steps.jsonl"),
+            "DAG_READY": str(room.out / "ready"),
+            "DAG_OUT": str(room.outputs),
         }
-
-
-def _check_sandbox(charter: Charter) -> None:
-    """What requires a sandbox must not run without one."""
-    if charter.sandbox == "required":
-        raise BadInput('sandbox = "required", and this trainer has none', hint='only "auto" and "none" run for now')
 
 
 def _search_path(root: Path, environ: Mapping[str, str]) -> str:

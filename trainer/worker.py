@@ -22,6 +22,7 @@ from trainer.job import Job
 from trainer.machine import platform_name
 from trainer.process import become_subreaper, sweep
 from trainer.report import report_of, report_of_lost
+from trainer.sandbox import Sandbox, probe
 from trainer.trial import Outcome, Trials
 
 MAX_FAILURES = 3
@@ -33,12 +34,16 @@ STOP_POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a trainer is told about its machine. `ttl` is the length of a claim in seconds, renewed while it works."""
+    """What a trainer is told about its machine. `ttl` is the length of a claim in seconds, renewed while it works.
+
+    `sandbox` confines experiments; None takes the strongest that works.
+    """
 
     runner: str
     environ: Mapping[str, str]
     ttl: float = 60.0
     visible: str | None = None
+    sandbox: Sandbox | None = None
 
 
 class Watcher(Protocol):
@@ -73,7 +78,7 @@ class Worker:
         self._store = store
         self._setting = setting
         self._watcher: Watcher = watcher or Silent()
-        self._trials = Trials(store.root, setting.environ)
+        self._trials = Trials(store.root, setting.environ, setting.sandbox or probe())
         self._uuid = store.uuid
         self._platform = platform_name(setting.visible)
         become_subreaper()  # what an experiment leaves behind falls to us, and is ended with it
