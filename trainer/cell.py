@@ -39,7 +39,8 @@ class Held(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Cell:
     """`prefix` becomes the command by exec. `rlimits` are (soft, hard) by the number of the resource; they are set by
-    the prefix, and whoever joins a held cell sets them itself.
+    the prefix, and whoever joins a held cell sets them itself. So it is with `group`: the file of a control group that
+    a process writes 0 to in order to be in it, empty if there is none.
 
     `wrapper` is true if the started process is not the command but waits for it: it gets no signal but SIGKILL, which
     ends everything inside, and a signal that killed the command arrives as exit code 128 and its number.
@@ -48,6 +49,7 @@ class Cell:
     level: Level
     prefix: tuple[str, ...] = ()
     rlimits: Mapping[int, tuple[int, int]] | None = None
+    group: str = ""
     wrapper: bool = False
 
     def wrap(self, argv: Sequence[str]) -> tuple[str, ...]:

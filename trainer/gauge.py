@@ -15,7 +15,7 @@ PERIOD = 0.1
 """Seconds between looks, or fifty times what a look takes if that is longer."""
 GLANCE = 0.02
 """Seconds between looks at how many threads the machine has."""
-MAX_PROCESSES = 1024
+MAX_PROCESSES = 512
 MAX_NEW_FILES = 1_000_000
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")

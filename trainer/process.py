@@ -300,6 +300,10 @@ class _Child:
         """
         try:
             self._killed = not self._over
+            if self._wrapped:
+                _kill(
+                    self.pid, signal.SIGKILL
+                )  # with it all that is inside, and nothing inside can be started any more
             self.signal_group(signal.SIGKILL)
             self._await_exit()
             self._reap()

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from trainer.bubblewrap import CHOICES, arguments
 from trainer.cell import Cell, Level
+from trainer.cgroup import bounded, joining
+from trainer.gauge import MAX_PROCESSES
 from trainer.view import View, devices, system
 
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
@@ -21,8 +23,6 @@ _PROBE_SECONDS = 20.0
 _CONFINE = str(Path(__file__).with_name("confine.py"))
 _UNSHARE = ("--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--ipc")
 _MAX_FILES = 65536
-_MAX_TASKS = 16384
-"""Threads of all processes, where the kernel counts them for this sandbox: not for root, nor without a namespace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,9 @@ class Sandbox:
         """A cell that shows this view, as far as the level can."""
         if self.level is Level.NONE:
             return Cell(Level.NONE)
-        limits = _rlimits(self.level)
-        return Cell(self.level, (*_prlimit(limits), *self._confined(view)), limits, wrapper=self.level.is_whole)
+        limits, group = _rlimits(self.level), bounded(most_tasks()) if os.geteuid() == 0 else ""
+        prefix = (*joining(group), *_prlimit(limits), *self._confined(view))
+        return Cell(self.level, prefix, limits, group, wrapper=self.level.is_whole)
 
     def _confined(self, view: View) -> tuple[str, ...]:
         if self.level is Level.BUBBLEWRAP:
@@ -158,9 +159,17 @@ def _rlimits(level: Level) -> dict[int, tuple[int, int]]:
     files = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
     limits = {resource.RLIMIT_CORE: (0, 0), resource.RLIMIT_NOFILE: (min(soft, files), files)}
     most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-    if level.is_whole and (most == resource.RLIM_INFINITY or most > _MAX_TASKS):
-        limits[resource.RLIMIT_NPROC] = (_MAX_TASKS, _MAX_TASKS)
+    if level.is_whole and (most == resource.RLIM_INFINITY or most > most_tasks()):
+        limits[resource.RLIMIT_NPROC] = (most_tasks(), most_tasks())
     return limits
+
+
+def most_tasks() -> int:
+    """How many threads all processes of an experiment may have together.
+
+    The kernel keeps to it by a control group for root, by `RLIMIT_NPROC` in a user namespace for others.
+    """
+    return max(2 * MAX_PROCESSES, 64 * (os.cpu_count() or 1))
 
 
 def _prlimit(limits: dict[int, tuple[int, int]]) -> tuple[str, ...]:
