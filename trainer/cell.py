@@ -1,12 +1,16 @@
 """A cell: how one experiment is confined, as a prefix of its command."""
 
+import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+from trainer.strays import await_exits
 
 _HOLD_SECONDS = 10.0
 
@@ -72,7 +76,16 @@ class Cell:
             assert holder.stderr is not None
             if not holder.stdout.readline():
                 raise OSError(holder.stderr.read().decode(errors="replace").strip() or "the sandbox did not start")
-            yield Held(first_inside(holder.pid))
+            inside = first_inside(holder.pid)
+            handle = os.pidfd_open(inside)
+            try:
+                yield Held(inside)
+            finally:
+                holder.kill()
+                await_exits([handle], time.monotonic() + _HOLD_SECONDS)
+                os.close(handle)
+                with contextlib.suppress(ChildProcessError):  # it is ours to reap where we inherit orphans
+                    os.waitpid(inside, os.WNOHANG)
         finally:
             holder.kill()
             holder.communicate(timeout=_HOLD_SECONDS)
