@@ -26,6 +26,7 @@ WORKLOADS = (
     "frames",
     "start",
     "overhead",
+    "trainer_hostile",
     "adopt",
 )
 

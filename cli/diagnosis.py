@@ -157,7 +157,18 @@ def _experiments(app: App) -> Iterator[Finding]:
         return
     yield Finding("experiments", OK, f"get Python {version} at {python}{_beside(python)}")
     yield _torch(python, charter)
+    yield _sandbox()
     yield Finding("device", OK, platform_name(os.environ.get("CUDA_VISIBLE_DEVICES")))
+
+
+def _sandbox() -> Finding:
+    from trainer.sandbox import probe
+    from trainer.surroundings import REMEDY
+
+    found = probe()
+    if not found.remark:
+        return Finding("sandbox", OK, f"{found.level} confines experiments")
+    return Finding("sandbox", WARN, found.remark, REMEDY)
 
 
 def _charter(app: App) -> Charter | None:

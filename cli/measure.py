@@ -14,6 +14,7 @@ from dagstore.model import Status
 from dagstore.printable import one_line
 from dagstore.tickets import Ticket
 from dagstore.views import Rows, RunView
+from trainer.sandbox import probe
 from trainer.worker import Setting, Silent, Watcher, Worker
 
 NOW = 1 << 20
@@ -24,6 +25,8 @@ POLL_SECONDS = 0.2
 def make_worker(app: App, watcher: Watcher | None = None) -> Worker:
     runner = f"{app.agent}@{socket.gethostname()}:{os.getpid()}"
     setting = Setting(runner, dict(os.environ), visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if probe().remark:
+        app.say(probe().remark)
     return Worker(app.store(), setting, watcher)
 
 

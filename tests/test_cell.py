@@ -114,7 +114,9 @@ def test_another_experiment_s_files_are_not_there(yard, level):
     other = one.store.folder / "scratch" / "other" / "work"
     other.mkdir(parents=True)
     (other / "train.py").write_text("theirs")
-    run = one.run(f"try:\n    print(open({str(other / 'train.py')!r}).read())\nexcept OSError:\n    print('val_bpb: 1')\n")
+    run = one.run(
+        f"try:\n    print(open({str(other / 'train.py')!r}).read())\nexcept OSError:\n    print('val_bpb: 1')\n"
+    )
     assert run.value == 1.0
     assert "theirs" not in one.log(run)
 
@@ -167,8 +169,11 @@ def test_data_that_the_charter_names_can_be_read_where_it_lies_and_below_the_hom
     one = yard(sandbox_of(level), f'data = ["{data}", "~/corpus"]')
     (one.home / "corpus").mkdir()
     (one.home / "corpus" / "numbers").write_text("2")
-    code = f"import os\nfound = [open(path + '/numbers').read() for path in ({str(data)!r}, os.path.expanduser('~/corpus'))]\n"
-    code += "try:\n    open(os.path.expanduser('~/corpus/numbers'), 'w')\n    print('written')\nexcept OSError:\n    pass\n"
+    code = f"import os\nplaces = ({str(data)!r}, os.path.expanduser('~/corpus'))\n"
+    code += "found = [open(path + '/numbers').read() for path in places]\n"
+    code += (
+        "try:\n    open(os.path.expanduser('~/corpus/numbers'), 'w')\n    print('written')\nexcept OSError:\n    pass\n"
+    )
     run = one.run(code + "print('val_bpb:', sum(map(float, found)))\n")
     assert run.value == 3.0, one.log(run)
     assert level is Level.RLIMITS or (one.home / "corpus" / "numbers").read_text() == "2"
