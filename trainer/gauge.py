@@ -6,8 +6,10 @@ its processes: what they have resident if there is one, their proportional share
 
 import contextlib
 import os
+import signal
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +18,8 @@ PERIOD = 0.1
 GLANCE = 0.02
 """Seconds between looks at how many threads the machine has."""
 MAX_PROCESSES = 512
+MANY = 32
+"""Processes from which on they are stopped while their shares are asked for, which waits for each that forks."""
 MAX_NEW_FILES = 1_000_000
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -47,17 +51,26 @@ UNKNOWN = Device()
 
 
 class Gauge:
-    """`roots` gives the processes under which all others of the experiment are. `folder` is where it writes.
+    """`roots` gives the processes under which all others of the experiment are, `send` sends a signal to its group.
+    `folder` is where it writes.
 
     `host` and `device` are the peaks in bytes, 0 as long as nothing is known; the device's is counted from what was in
     use when the gauge was made.
     """
 
-    def __init__(self, limits: Limits, roots: Callable[[], Iterable[int]], folder: str, device: Device) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        roots: Callable[[], Iterable[int]],
+        send: Callable[[int], None],
+        folder: str,
+        device: Device,
+    ) -> None:
         self.host = 0
         self.device = 0
         self._limits = limits
         self._roots = roots
+        self._send = send
         self._folder = folder
         self._device = device
         self._idle = device.used()
@@ -72,13 +85,26 @@ class Gauge:
         It is never too early when the machine has suddenly many more threads: a bomb does not wait.
         """
         began = now()
-        if began < self._due and not self._is_sudden(began):
+        sudden = self._is_sudden(began)
+        if began < self._due and not sudden:
             return ""
-        found = self._look()
+        with self._still(sudden):
+            found = self._look()
         done = now()
         self._due = done + max(PERIOD, 50 * (done - began))
         self._tasks = _tasks()
         return found
+
+    @contextmanager
+    def _still(self, needed: bool) -> Iterator[None]:
+        """Everything is stopped meanwhile: among hundreds of processes that fork, a look takes half a minute."""
+        if needed:
+            self._send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            if needed:
+                self._send(signal.SIGCONT)
 
     def _is_sudden(self, now: float) -> bool:
         if now < self._glance:
@@ -105,7 +131,8 @@ class Gauge:
         if not over and resident < _SHARE * self._asked:
             return 0
         self._asked = resident
-        return sum(map(_share, family))
+        with self._still(len(family) > MANY):
+            return sum(map(_share, family))
 
     def _sample_device(self) -> None:
         used = self._device.used() if self._idle is not None else None

@@ -128,7 +128,8 @@ def _execute(
         sweep(command.mark)  # out of handles, it may have started all the same
         return _not_started(command, error)
     folder = str(command.folder or command.cwd)
-    gauge = Gauge(command.limits, lambda: {child.pid, *inherited(bystanders)}, folder, command.device)
+    family = lambda: {child.pid, *inherited(bystanders)}  # noqa: E731
+    gauge = Gauge(command.limits, family, child.signal_group, folder, command.device)
     try:
         if on_start is not None:
             on_start(child.pid)
