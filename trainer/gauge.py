@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 PERIOD = 0.1
-"""Seconds between looks, or fifty times what a look takes if that is longer."""
+"""Seconds between looks, or fifty times what a look takes if that is longer, up to `LONGEST`."""
+LONGEST = 1.0
 GLANCE = 0.02
 """Seconds between looks at how many threads the machine has."""
 MAX_PROCESSES = 512
@@ -88,11 +89,12 @@ class Gauge:
         sudden = self._is_sudden(began)
         if began < self._due and not sudden:
             return ""
+        tasks = _tasks()  # before the look: what is started meanwhile is sudden too
         with self._still(sudden):
             found = self._look()
         done = now()
-        self._due = done + max(PERIOD, 50 * (done - began))
-        self._tasks = _tasks()
+        self._due = done + min(max(PERIOD, 50 * (done - began)), LONGEST)
+        self._tasks = tasks
         return found
 
     @contextmanager
