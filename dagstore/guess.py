@@ -43,6 +43,7 @@ _BUDGET_LINE = re.compile(
     re.MULTILINE,
 )
 _BUDGET_TEXT = re.compile(r"\bbudget (?:of|is):? [`*]*(\d{1,6})[ -]?(second|minute|hour)s?\b", re.IGNORECASE)
+_CACHE = re.compile(r"""~/\.cache/(\w[\w.-]*)|["'](?:~/)?\.cache["']\s*,\s*["'](\w[\w.-]*)["']""")
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 
 
@@ -77,7 +78,8 @@ def guess_charter(
     towards = direction or _direction(files, name, said.append)
     seconds = budget if budget is not None else _budget(files, plan.entry, said.append)
     kept = tuple(locked) if locked is not None else _locked(files, plan.editable, said.append)
-    return Charter(plan.command, name, towards, budget=seconds, editable=plan.editable, locked=kept), said
+    data = _data(files, said.append)
+    return Charter(plan.command, name, towards, budget=seconds, editable=plan.editable, locked=kept, data=data), said
 
 
 # --- what to run and what to edit ---
@@ -211,6 +213,18 @@ def _telling_word(metric: str) -> tuple[str, Direction]:
         if found and found.end() > best:
             best, telling = found.end(), (word, direction)
     return telling
+
+
+# --- what it reads ---
+
+
+def _data(files: Mapping[str, str], say: Callable[[str], None]) -> tuple[str, ...]:
+    """Folders below ~/.cache that scripts name: a sandbox would hide them."""
+    scripts = [path for path in sorted(files) if path.endswith(".py")]
+    found = {f"~/.cache/{match[1] or match[2]}": path for path in scripts for match in _CACHE.finditer(files[path])}
+    for folder, path in found.items():
+        say(f"data {folder}: {path} names it")
+    return tuple(sorted(found))
 
 
 # --- how long ---

@@ -183,3 +183,17 @@ def test_a_name_that_tells_nothing_is_said_to(metric):
 )
 def test_how_long(files, seconds):
     assert guess(files, metric="loss").budget == seconds
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'CACHE = os.path.join(os.path.expanduser("~"), ".cache", "autoresearch")',
+        'CACHE = Path("~/.cache/autoresearch").expanduser()',
+    ],
+)
+def test_a_cache_that_a_script_names_can_be_read(code):
+    files = {"train.py": "print('loss: {x}')\n", "prepare.py": code}
+    charter, said = guess_charter(files, metric="loss", direction=Direction.MINIMIZE)
+    assert charter.data == ("~/.cache/autoresearch",)
+    assert "data ~/.cache/autoresearch: prepare.py names it" in said

@@ -68,7 +68,11 @@ def test_who_handles_sigusr2_can_write_a_checkpoint_first(tmp_path):
 
 
 def test_who_does_not_is_asked_by_sigterm(tmp_path):
-    code = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: print('asked') or sys.exit(0))\ntime.sleep(30)\n"
+    code = """
+    import signal, sys, time
+    signal.signal(signal.SIGTERM, lambda *_: print('asked') or sys.exit(0))
+    time.sleep(30)
+    """
     ending = execute(command(tmp_path, code, budget=0.6))
     assert (ending.log, ending.signal) == (b"asked\n", None)
 

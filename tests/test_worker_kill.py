@@ -18,7 +18,8 @@ pytestmark = pytest.mark.skipif(not LINUX, reason="what a killed trainer leaves 
 
 ENVIRON = {"PATH": "/usr/bin:/bin"}
 TTL = 1.0
-CHARTER = """command = "sh train.sh"
+CHARTER = """sandbox = "none"
+command = "sh train.sh"
 metric = "val_bpb"
 direction = "minimize"
 budget = "20s"

@@ -145,13 +145,17 @@ class Surroundings:
         return [str(room.store), self.environ.get("HOME", "/"), *OUTSIDE, *shown]
 
     def _data(self, charter: Charter, private: Iterable[str]) -> list[str]:
-        paths = [self.path(path) for path in charter.data]
+        paths = [self.path(path) for path in charter.data if not self._is_empty_cache(path)]
         for path in paths:
             if not os.path.exists(path):
                 raise NoDataError(f"{path}: no such file or folder, and the charter's `data` names it")
             if not narrow((path,), [one for one in private if one not in OUTSIDE]) and not within(path, "/usr"):
                 raise BadInput(f"data {path!r} holds what experiments must not see", hint="name the folders below it")
         return paths
+
+    def _is_empty_cache(self, path: str) -> bool:
+        """A cache may be missing: whoever looks there can do without."""
+        return path.startswith("~/.cache/") and not os.path.exists(self.path(path))
 
     def path(self, path: str) -> str:
         """A path of the charter on this machine."""
