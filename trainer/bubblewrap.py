@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from trainer.view import View, devices, system
 
-KERNEL = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi", "/proc/scsi")
+KERNEL = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
 """Where root could set something, also without capabilities."""
 
 SEALED = ("--unshare-user", "--disable-userns")

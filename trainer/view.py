@@ -13,13 +13,11 @@ SYSTEM = (
 SETTINGS = tuple(
     f"/etc/{name}"
     for name in (
-        *("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ld.so.preload", "alternatives", "localtime", "timezone"),
-        *("passwd", "group", "nsswitch.conf", "hosts", "host.conf", "resolv.conf", "services", "protocols", "gai.conf"),
-        *("ssl", "ca-certificates", "pki", "crypto-policies", "fonts", "mime.types", "locale.alias", "locale.conf"),
-        *("OpenCL", "vulkan", "nvidia", "cuda", "os-release", "magic", "terminfo", "python3", "libnl"),
+        *("ld.so.cache", "alternatives", "localtime", "passwd", "group", "nsswitch.conf", "hosts", "resolv.conf"),
+        *("ssl", "pki", "crypto-policies", "fonts", "OpenCL", "vulkan", "nvidia", "os-release"),
     )
 )
-"""Of /etc what programs read and no secret is in: no keys, no shadow, no credentials of services."""
+"""Of /etc what programs read and no secret is in: no shadow, no credentials. Short, for each is a mount: 0.5 ms."""
 DEVICES = ("nvidia*", "nvidia-caps", "dri", "kfd", "dxg", "accel")
 """Device nodes of accelerators, in /dev."""
 
