@@ -22,7 +22,7 @@ CHOICES: tuple[tuple[str, ...], ...] = (SEALED, USER, ())
 def arguments(view: View, user: Sequence[str]) -> list[str]:
     """What comes between `bwrap` and the command; `user` is one of `CHOICES`."""
     return [
-        *("--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
+        *("--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"),
         *(() if view.network else ("--unshare-net",)),
         *user,
         *("--cap-drop", "ALL"),
