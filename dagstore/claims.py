@@ -6,6 +6,7 @@ over, the old token opens nothing (Gray and Cheriton 1989, "Leases"). Times are 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from dagstore.codec import pack, unpack
 from dagstore.errors import ClaimLost
@@ -16,6 +17,14 @@ PREFIX = b"claim/"
 COUNTER = b"counter"
 
 PROPOSE, MEASURE = "propose", "measure"
+
+
+class Standing(Enum):
+    """What a claim is worth: work on, end it and record that, or drop what is in hand."""
+
+    HELD = "held"
+    CANCELLED = "cancelled"
+    LOST = "lost"
 
 
 @dataclass(frozen=True, slots=True)

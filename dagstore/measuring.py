@@ -15,7 +15,7 @@ from dagstore.shown import Rows
 from dagstore.storage import Reader, Writer
 
 if TYPE_CHECKING:
-    from dagstore.claims import Claim
+    from dagstore.claims import Claim, Standing
     from dagstore.tickets import Taken, Ticket
     from dagstore.views import RunView
 
@@ -60,6 +60,23 @@ class Measuring(Base):
         with self._write() as writer:
             return take_ticket(writer, agent, self._now(), int(ttl * 1000), ticket)
 
+    def next_in_line(self) -> "Ticket | None":
+        """The ticket that `take` would give just now; somebody else may be faster."""
+        from dagstore.tickets import next_ticket
+
+        with self._storage.read() as txn:
+            return next_ticket(txn, self._now())
+
+    def standing(self, claim: "Claim") -> "Standing":
+        """Whether a claim is still held, and whether its ticket was cancelled meanwhile. Takes no lock."""
+        from dagstore.claims import Standing, find_claim
+        from dagstore.tickets import is_cancelled
+
+        with self._storage.read() as txn:
+            if find_claim(txn, claim.token) is None:
+                return Standing.LOST
+            return Standing.CANCELLED if is_cancelled(txn, claim.ticket) else Standing.HELD
+
     def renew(self, claim: "Claim", ttl: float) -> "Claim":
         """The claim with a later deadline; `ClaimLost` if somebody took over."""
         from dagstore.claims import renew_claim
@@ -92,7 +109,7 @@ class Measuring(Base):
             return ticket
 
     def give_back(self, claim: "Claim") -> "Ticket":
-        """Put the ticket of a claim back in line, as if it had not been taken."""
+        """Put the ticket of a claim back in line, as if it had not been taken; one that was cancelled goes."""
         from dagstore.tickets import give_ticket_back
 
         with self._write() as txn:
@@ -104,6 +121,16 @@ class Measuring(Base):
 
         with self._write() as txn:
             return cancel_ticket(txn, ticket, self._now())
+
+    def end(self, ticket: int) -> bool:
+        """Ask whoever works on a ticket to end that; whether there is such a ticket.
+
+        Its trainer looks several times a second, and records the run as `cancelled`.
+        """
+        from dagstore.tickets import end_ticket
+
+        with self._write() as txn:
+            return end_ticket(txn, ticket)
 
     def add_run(self, run: Run, protocol: Protocol, artifacts: Mapping[str, bytes] | None = None) -> "RunView":
         """Record a run that was measured elsewhere; recording it again changes nothing."""
@@ -125,11 +152,12 @@ class Measuring(Base):
             )
 
     def _wanted(self, txn: Reader, seq: int, repeat: int | None) -> int:
-        from dagstore.tickets import all_tickets
+        from dagstore.tickets import all_tickets, is_cancelled
 
         first = graph_row(txn, seq).first
         same = {self._id(txn, node) for node in with_tree(txn, first)}
-        waiting = sum(1 for ticket in all_tickets(txn) if ticket.node in same)
+        in_line = (ticket for ticket in all_tickets(txn) if ticket.node in same)
+        waiting = sum(1 for ticket in in_line if not is_cancelled(txn, ticket.number))
         if repeat is not None:
             return max(0, repeat - waiting)
         return 0 if waiting or self._measured(txn, first) else 1

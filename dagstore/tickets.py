@@ -10,6 +10,8 @@ from dagstore.ids import NodeId
 from dagstore.storage import Reader, Writer, after
 
 PREFIX = b"ticket/"
+CANCELLED = b"cancelled/"
+"""Tickets in hand that nobody wants any more; their holders look here."""
 MAX_PRIORITY = 1 << 30
 
 
@@ -54,39 +56,60 @@ def take_ticket(txn: Writer, agent: str, now: int, ttl: int, number: int = 0) ->
 
     With `number` only that ticket is considered.
     """
-    for ticket in all_tickets(txn):
-        if number and ticket.number != number:
-            continue
-        holder = find_claim(txn, ticket.token) if ticket.token else None
-        if holder is None or holder.deadline <= now:
-            return _take(txn, ticket, holder, agent, now, ttl)
-    return None
+    ticket = next_ticket(txn, now, number)
+    return _take(txn, ticket, agent, now, ttl) if ticket else None
+
+
+def next_ticket(txn: Reader, now: int, number: int = 0) -> Ticket | None:
+    """What `take_ticket` would take."""
+    wanted = (ticket for ticket in all_tickets(txn) if number in (0, ticket.number))
+    return next((ticket for ticket in wanted if _is_free(txn, ticket, now)), None)
+
+
+def _is_free(txn: Reader, ticket: Ticket, now: int) -> bool:
+    holder = find_claim(txn, ticket.token) if ticket.token else None
+    return holder is None or holder.deadline <= now
 
 
 def finish_ticket(txn: Writer, claim: Claim) -> None:
     """Remove the ticket of a claim and the claim; `ClaimLost` if somebody else holds the ticket by now."""
     ticket = held_ticket(txn, claim)
-    txn.delete("state", _key(ticket))
+    _remove(txn, ticket)
     drop_claim(txn, claim.token)
 
 
 def give_ticket_back(txn: Writer, claim: Claim, *, failed: bool) -> Ticket:
-    """Put the ticket of a claim back in line; `failed` counts one more fault of the machine."""
+    """Put the ticket of a claim back in line, unless it was cancelled; `failed` counts a fault of the machine."""
     ticket = held_ticket(txn, claim)
     waiting = replace(ticket, token=0, failures=ticket.failures + failed)
-    _save(txn, waiting)
+    if is_cancelled(txn, ticket.number):
+        _remove(txn, ticket)
+    else:
+        _save(txn, waiting)
     drop_claim(txn, claim.token)
     return waiting
 
 
 def cancel_ticket(txn: Writer, number: int, now: int) -> bool:
     """Remove a ticket that nobody holds, or whose holder is overdue; whether there was one."""
-    ticket = next((one for one in all_tickets(txn) if one.number == number), None)
-    holder = find_claim(txn, ticket.token) if ticket else None
-    if ticket is None or (holder is not None and holder.deadline > now):
+    ticket = next_ticket(txn, now, number)
+    if ticket is None:
         return False
     drop_claim(txn, ticket.token)
-    return txn.delete("state", _key(ticket))
+    return _remove(txn, ticket)
+
+
+def end_ticket(txn: Writer, number: int) -> bool:
+    """Ask whoever holds the ticket to end it; whether there is such a ticket."""
+    there = any(ticket.number == number for ticket in all_tickets(txn))
+    if there:
+        txn.put("state", _cancelled(number), b"")
+    return there
+
+
+def is_cancelled(txn: Reader, number: int) -> bool:
+    """Whether the holder of the ticket was asked to end it."""
+    return txn.get("state", _cancelled(number)) is not None
 
 
 def held_ticket(txn: Reader, claim: Claim) -> Ticket:
@@ -99,13 +122,23 @@ def held_ticket(txn: Reader, claim: Claim) -> Ticket:
     )
 
 
-def _take(txn: Writer, ticket: Ticket, holder: Claim | None, agent: str, now: int, ttl: int) -> Taken:
+def _take(txn: Writer, ticket: Ticket, agent: str, now: int, ttl: int) -> Taken:
+    holder = find_claim(txn, ticket.token) if ticket.token else None
     if holder is not None:
         drop_claim(txn, holder.token)
     claim = make_claim(txn, ticket.node, agent, MEASURE, now, ttl, ticket.number)
     held = replace(ticket, token=claim.token)
     _save(txn, held)
     return Taken(held, claim, holder)
+
+
+def _remove(txn: Writer, ticket: Ticket) -> bool:
+    txn.delete("state", _cancelled(ticket.number))
+    return txn.delete("state", _key(ticket))
+
+
+def _cancelled(number: int) -> bytes:
+    return CANCELLED + number.to_bytes(8, "big")
 
 
 def _key(ticket: Ticket) -> bytes:
