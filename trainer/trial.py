@@ -41,12 +41,16 @@ class Outcome:
 class Trials:
     """Runs experiments in the environment `environ`; `root` is the project's folder, whose `.venv` comes first.
 
-    `sandbox` confines them, as far as their charter lets it.
+    `sandbox` confines them, as far as their charter lets it. `told` are further variables of the contract, which
+    `environ` cannot set: they begin with `DAG_`.
     """
 
-    def __init__(self, root: Path, environ: Mapping[str, str], sandbox: Sandbox) -> None:
+    def __init__(
+        self, root: Path, environ: Mapping[str, str], sandbox: Sandbox, told: Mapping[str, str] | None = None
+    ) -> None:
         self._surroundings = Surroundings(root, environ, sandbox)
         self._search_path = _search_path(root, environ)
+        self._told = told or {}
         self._fingerprints = Fingerprints()
         self._device = device_memory(environ.get("CUDA_VISIBLE_DEVICES"))
 
@@ -120,7 +124,8 @@ class Trials:
 
     def _variables(self, job: Job, room: Room) -> dict[str, str]:
         """The experiment's environment: what it may have of the trainer's, and the contract's."""
-        return self._surroundings.variables(job.charter, room, self._search_path) | {
+        own = self._surroundings.variables(job.charter, room, self._search_path)
+        return {**own, **self._told} | {
             "DAG_NODE": str(job.claim.node),
             "DAG_SEED": str(job.taken.ticket.number),
             "DAG_BUDGET": f"{job.charter.budget:.15g}",
