@@ -100,7 +100,15 @@ def assert_whole(store, nodes):
 
 @pytest.mark.parametrize(
     ("fatal", "lost"),
-    [("taken", 1), ("materialised", 1), ("running", 1), ("ended", 1), ("recorded", 0), ("cleaned", 0)],
+    [
+        ("taken", {1}),
+        ("materialised", {1}),
+        ("prepared", {1}),
+        ("running", {1}),
+        ("ended", {1}),
+        ("recorded", {0, 1}),  # by then the next one may be in hand
+        ("cleaned", {0, 1}),
+    ],
 )
 def test_a_worker_killed_at_a_step_loses_nothing(root, fatal, lost):
     with dagstore.open(root) as store:
@@ -113,7 +121,7 @@ def test_a_worker_killed_at_a_step_loses_nothing(root, fatal, lost):
         list(Worker(store, Setting("second", ENVIRON, ttl=TTL)).work(until_idle=True))
         assert_whole(store, nodes)
         runs = [run for node in nodes for run in store.runs(node)]
-        assert sum(run.status is Status.LOST for run in runs) == lost
+        assert sum(run.status is Status.LOST for run in runs) in lost
 
 
 @pytest.mark.parametrize("seed", [1, 2])

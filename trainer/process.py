@@ -28,7 +28,7 @@ from dagstore.model import Ended
 from trainer.gauge import Gauge, family_of
 from trainer.lack import is_full, oom_kills, volunteer
 from trainer.launch import Command, Exit, Program
-from trainer.output import Log
+from trainer.capture import Log
 from trainer.strays import (
     CLEAR_WAIT,
     await_exits,

@@ -1,41 +1,55 @@
-"""The trainer: takes a ticket under a claim, runs the node's experiment, and records how it ended.
+"""The trainer of one slot: takes a ticket under a claim, runs the node's experiment, and records how it ended.
 
-A worker holds nothing that a killed one could lose: the ticket stays in the queue until the run is recorded in the
-same transaction that removes it, and the claim of a worker that vanished runs out.
+While an experiment runs, the one before it is recorded and the files of the next are made ready. A worker holds nothing
+that a killed one could lose: the ticket stays in the queue until the run is recorded in the same transaction that
+removes it, and the claim of a worker that vanished runs out.
 """
 
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
-from dagstore import Charter, ClaimLost, DagError, Status, Store
-from dagstore.claims import Claim
+from dagstore import ClaimLost, NodeId, Store
+from dagstore import Status as Ended
+from dagstore.claims import Claim, Standing
 from dagstore.model import Tree
-from dagstore.tickets import Taken, Ticket
+from dagstore.tickets import Taken
 from dagstore.views import RunView
+from trainer.ahead import Ahead, Files, lay_out
+from trainer.bulletin import Bulletin
+from trainer.heart import Heart, Watch
 from trainer.job import Job
 from trainer.machine import platform_name
 from trainer.process import become_subreaper, sweep
+from trainer.recorder import Recorder
 from trainer.report import report_of, report_of_lost
 from trainer.sandbox import Sandbox, probe
+from trainer.scratch import Desk, Scratch
+from trainer.slottime import SlotClock, SlotTime
 from trainer.trial import Outcome, Trials
+from trainer.watching import Silent, Watcher
+
+__all__ = ["MAX_FAILURES", "Setting", "Silent", "Watcher", "Worker"]
 
 MAX_FAILURES = 3
 """Faults of the machine after which a ticket is dropped: the node stays, with its `infra` runs."""
 
 IDLE_SECONDS = 0.2
-STOP_POLL_SECONDS = 0.05
+
+Lay = Callable[[NodeId, Path], Files]
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What a trainer is told about its machine. `ttl` is the length of a claim in seconds, renewed while it works.
 
+    `platform` is what runs are ranked by, found out from `visible` (`CUDA_VISIBLE_DEVICES`) if it is empty. `told` are
+    variables of the contract that experiments get besides `environ`. `slot` names the slot to people.
     `sandbox` confines experiments; None takes the strongest that works.
     """
 
@@ -43,32 +57,19 @@ class Setting:
     environ: Mapping[str, str]
     ttl: float = 60.0
     visible: str | None = None
+    platform: str = ""
+    told: Mapping[str, str] = field(default_factory=dict)
+    slot: str = "1"
     sandbox: Sandbox | None = None
 
 
-class Watcher(Protocol):
-    """Whoever watches a worker."""
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An experiment under a claim, and how it ended once it has."""
 
-    def step(self, name: str) -> None:
-        """`taken`, `materialised`, `ended`, `recorded`, `cleaned`: what was just done."""
-
-    def begin(self, ticket: Ticket, charter: Charter) -> None: ...
-
-    def output(self, chunk: bytes) -> None: ...
-
-    def end(self, run: RunView) -> None: ...
-
-
-class Silent:
-    """Watches nothing."""
-
-    def step(self, name: str) -> None: ...
-
-    def begin(self, ticket: Ticket, charter: Charter) -> None: ...
-
-    def output(self, chunk: bytes) -> None: ...
-
-    def end(self, run: RunView) -> None: ...
+    job: Job
+    watch: Watch
+    outcome: Outcome
 
 
 class Worker:
@@ -78,29 +79,42 @@ class Worker:
         self._store = store
         self._setting = setting
         self._watcher: Watcher = watcher or Silent()
-        self._trials = Trials(store.root, setting.environ, setting.sandbox or probe())
-        self._uuid = store.uuid
-        self._platform = platform_name(setting.visible)
+        self._trials = Trials(store.root, setting.environ, setting.sandbox or probe(), setting.told)
+        self._platform = setting.platform or platform_name(setting.visible)
+        self._scratch = Scratch(store)
+        self._clock = SlotClock()
+        self._bulletin = Bulletin(setting.runner, setting.slot, self._platform, self._clock)
+        self._heart = Heart(store, setting.ttl, self._bulletin.refresh)
         become_subreaper()  # what an experiment leaves behind falls to us, and is ended with it
-        self._tidy()
+        self._scratch.tidy()
+
+    @property
+    def slot_time(self) -> SlotTime:
+        """Where the time went since the worker was made."""
+        return self._clock.time()
 
     def work(
         self, *, until_idle: bool = False, seconds: float | None = None, stop: threading.Event | None = None
     ) -> Iterator[RunView]:
-        """Runs as they are recorded, until the queue is empty (`until_idle`), time is up, or `stop` is set.
+        """Runs in the order in which they are recorded, until the queue is empty (`until_idle`), time is up, or `stop`
+        is set.
 
-        The experiment in hand when time is up is finished; `stop` ends it and puts it back in line.
+        The experiment in hand when time is up is finished; `stop` ends it and puts it back in line. Whichever way it
+        ends, what was measured is recorded by then. A run is recorded while the next experiment runs, and given then.
         """
         stop = stop or threading.Event()
         end = None if seconds is None else time.monotonic() + seconds
-        while not stop.is_set() and (end is None or time.monotonic() < end):
-            run = self.next(stop)
-            if run is not None:
-                yield run
-            elif until_idle and not self._store.tickets():
-                return
-            else:
-                stop.wait(IDLE_SECONDS)
+        with self._at_desk(stop) as desk, closing(Recorder(self._settle)) as recorder:
+            with closing(Ahead(self._store, desk, partial(self._watcher.step, "prepared"))) as ahead:
+                while not stop.is_set() and (end is None or time.monotonic() < end):
+                    if self._go_on(ahead, recorder):
+                        yield from recorder.runs()
+                    elif until_idle and not self._store.tickets():
+                        break
+                    else:
+                        self._wait(stop)
+            recorder.catch_up()
+            yield from recorder.runs()
 
     def next(self, stop: threading.Event | None = None, *, ticket: int = 0) -> RunView | None:
         """Take one ticket (that one, if given) and measure it; None if there was none to take.
@@ -108,32 +122,80 @@ class Worker:
         Also None if the claim was lost meanwhile, or a fault of the machine put the ticket back in line. Interrupted,
         it puts the ticket back too.
         """
+        with self._at_desk(stop or threading.Event()):
+            begun = self._take(partial(lay_out, self._store), ticket)
+            return self._settle(self._measure(*begun)) if begun else None
+
+    @contextmanager
+    def _at_desk(self, stop: threading.Event) -> Iterator[Path]:
+        self._heart.stop = stop
+        with Desk(self._scratch.folder) as desk, self._bulletin.on(desk.folder):
+            yield desk.folder
+
+    def _go_on(self, ahead: Ahead, recorder: Recorder[Held]) -> bool:
+        """Whether there was anything to do: to measure, or else to record."""
+        begun = self._take(ahead.files)
+        if begun is None:
+            return recorder.catch_up()
+        ahead.want()
+        recorder.put(self._measure(*begun))
+        return True
+
+    def _wait(self, stop: threading.Event) -> None:
+        with self._clock.waiting():
+            self._bulletin.refresh()
+            stop.wait(IDLE_SECONDS)
+
+    def _take(self, lay: Lay, ticket: int = 0) -> tuple[Job, Watch] | None:
+        """An experiment that is ready to run; None if there is nothing to take."""
         taken = self._store.take(self._setting.runner, self._setting.ttl, ticket=ticket)
         if taken is None:
             return None
-        try:
+        watch = self._heart.keep(taken.claim)
+        with self._or_given_back(taken.claim):
             self._watcher.step("taken")
-            with self._heartbeat(taken.claim, stop) as halt, self._job(taken) as job:
-                return self._measure(job, halt)
+            if taken.lost is not None:
+                self._bury(taken.lost)
+            return self._job(taken, lay), watch
+
+    def _job(self, taken: Taken, lay: Lay) -> Job:
+        token = taken.claim.token
+        files = lay(taken.ticket.node, self._scratch.home(token))
+        self._watcher.step("materialised")
+        return Job(taken, files.charter, files.tree, files.home, self._scratch.mark(token))
+
+    def _measure(self, job: Job, watch: Watch) -> Held:
+        with self._or_given_back(job.claim):
+            self._watcher.begin(job.taken.ticket, job.charter)
+            with self._bulletin.experiment(job) as hear:
+                outcome = self._trials.run(job, watch.halt, partial(self._hear, hear))
+            self._clock.end(outcome.ending.seconds)
+            self._watcher.step("ended")
+            return Held(job, watch, outcome)
+
+    def _hear(self, hear: Callable[[bytes], None], chunk: bytes) -> None:
+        hear(chunk)
+        self._watcher.output(chunk)
+
+    def _settle(self, held: Held) -> RunView | None:
+        """Record what has ended, and remove everything else of it; None if there is no run to tell of."""
+        claim = held.job.claim
+        try:
+            with self._or_given_back(claim):
+                view = self._record(held)
         except ClaimLost:
             return None
-        except BaseException:
-            self._give_back(taken.claim)
-            raise
+        self._clean_up(claim)
+        return view
 
-    def _measure(self, job: Job, halt: threading.Event) -> RunView | None:
-        self._watcher.begin(job.taken.ticket, job.charter)
-        outcome = self._trials.run(job, halt, self._watcher.output)
-        self._watcher.step("ended")
-        if outcome.ending.cancelled:
+    def _record(self, held: Held) -> RunView | None:
+        """The run of an outcome, recorded; None if it was stopped, or a fault of the machine that is tried again."""
+        job, outcome = held.job, held.outcome
+        if outcome.ending.cancelled and held.watch.standing is not Standing.CANCELLED:
             self._give_back(job.claim)
             return None
-        return self._record(job, outcome)
-
-    def _record(self, job: Job, outcome: Outcome) -> RunView | None:
-        """Make the run of an outcome and record it; None if it was a fault of the machine and is tried again."""
         report = report_of(job, outcome, self._platform, self._setting.runner)
-        if report.run.status is Status.INFRA and job.taken.ticket.failures + 1 < MAX_FAILURES:
+        if report.run.status is Ended.INFRA and job.taken.ticket.failures + 1 < MAX_FAILURES:
             self._store.retry(job.claim, *report)
             return None
         view = self._store.complete(job.claim, *report)
@@ -142,81 +204,30 @@ class Worker:
         return view
 
     @contextmanager
-    def _job(self, taken: Taken) -> Iterator[Job]:
-        """The node's files in a directory of their own, removed afterwards with all that was made there."""
-        if taken.lost is not None:
-            self._bury(taken.lost)
-        charter, tree = self._store.charter(taken.ticket.node), Tree(self._store.files(taken.ticket.node))
-        job = Job(taken, charter, tree, self._scratch / str(taken.claim.token), self._mark(taken.claim.token))
+    def _or_given_back(self, claim: Claim) -> Iterator[None]:
+        """Should what follows fail, the ticket goes back in line and nothing is left of the work."""
         try:
-            self._store.checkout(taken.ticket.node, job.work)
-            job.metrics.parent.mkdir()
-            self._watcher.step("materialised")
-            yield job
-        finally:
-            shutil.rmtree(job.home, ignore_errors=True)
-            self._watcher.step("cleaned")
+            yield
+        except BaseException:
+            try:
+                self._give_back(claim)
+            finally:
+                self._clean_up(claim)
+            raise
+
+    def _give_back(self, claim: Claim) -> None:
+        with suppress(ClaimLost):  # somebody else has it already, or the run was recorded
+            self._store.give_back(claim)
+
+    def _clean_up(self, claim: Claim) -> None:
+        self._heart.leave(claim)
+        shutil.rmtree(self._scratch.home(claim.token), ignore_errors=True)
+        self._watcher.step("cleaned")
 
     def _bury(self, claim: Claim) -> None:
         """End what a vanished worker left, and record that its run was lost."""
-        sweep(self._mark(claim.token))
-        self._tidy()
+        sweep(self._scratch.mark(claim.token))
+        self._scratch.tidy()
         charter, tree = self._store.charter(claim.node), Tree(self._store.files(claim.node))
         report = report_of_lost(claim, charter, tree, self._platform, self._setting.runner)
         self._store.add_run(report.run, report.protocol)
-
-    def _tidy(self) -> None:
-        """End and remove what workers left that were killed: every scratch directory whose claim is gone."""
-        left = list(self._scratch.glob("*"))
-        # Read after the directories: a claim is older than its directory, so none that is held can be missed.
-        held = {str(claim.token) for claim in self._store.claims()}
-        for home in left:
-            if home.name not in held:
-                sweep(self._mark(home.name))
-                shutil.rmtree(home, ignore_errors=True)
-
-    @property
-    def _scratch(self) -> Path:
-        return self._store.folder / "scratch"
-
-    def _mark(self, token: int | str) -> str:
-        return f"{self._uuid}-{token}"
-
-    def _give_back(self, claim: Claim) -> None:
-        try:
-            self._store.give_back(claim)
-        except ClaimLost:
-            return  # somebody else has it already, or the run was recorded
-
-    @contextmanager
-    def _heartbeat(self, claim: Claim, stop: threading.Event | None) -> Iterator[threading.Event]:
-        """Keeps the claim alive; gives an event that is set when the claim is lost or the worker shall stop."""
-        done, halt = threading.Event(), threading.Event()
-        thread = threading.Thread(target=self._beat, args=(claim, stop or halt, halt, done), daemon=True)
-        thread.start()
-        try:
-            yield halt
-        finally:
-            done.set()
-            thread.join()
-
-    def _beat(self, claim: Claim, stop: threading.Event, halt: threading.Event, done: threading.Event) -> None:
-        due = time.monotonic() + self._setting.ttl / 3
-        while not done.wait(STOP_POLL_SECONDS):
-            if stop.is_set():
-                halt.set()
-            if time.monotonic() >= due:
-                due = time.monotonic() + self._setting.ttl / 3
-                if not self._renew(claim):
-                    halt.set()
-                    return
-
-    def _renew(self, claim: Claim) -> bool:
-        """Whether the claim is still ours."""
-        try:
-            self._store.renew(claim, self._setting.ttl)
-        except ClaimLost:
-            return False
-        except DagError:
-            return True  # the old deadline holds until the next beat; what is wrong meets whoever records the run
-        return True
