@@ -27,6 +27,7 @@ WORKLOADS = (
     "start",
     "overhead",
     "trainer_hostile",
+    "slots",
     "adopt",
 )
 

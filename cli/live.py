@@ -1,22 +1,14 @@
 """What people see while work goes on: a line an experiment, and on a terminal a progress bar below them."""
 
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from agent.loop import Attempt
 from cli.app import App
-from cli.measure import outcome
-from cli.render import counted, number
-from dagstore.charter import Charter
+from cli.render import number
 from dagstore.printable import one_line
-from dagstore.tickets import Ticket
-from dagstore.views import RunView
-from trainer.worker import Silent
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -60,45 +52,6 @@ def live(app: App) -> Iterator[Live]:
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         yield Live(app, bar)
-
-
-class Training(Silent):
-    """Shows a trainer at work."""
-
-    def __init__(self, app: App, shown: Live) -> None:
-        self._app = app
-        self._live = shown
-        self._since = 0.0
-        self._drawn = 0.0
-
-    def begin(self, ticket: Ticket, charter: Charter) -> None:
-        self._since = time.monotonic()
-        self._live.begin(f"{str(ticket.node)[:8]} {one_line(charter.command, 40)}", charter.budget)
-
-    def output(self, chunk: bytes) -> None:
-        now = time.monotonic()
-        if now - self._drawn > 0.1:
-            self._drawn = now
-            self._live.advance(now - self._since)
-
-    def end(self, run: RunView) -> None:
-        style = "" if run.status.value == "ok" else "red"
-        node = self._app.store().node(run.node)
-        self._live.line(f"{node.short}  {one_line(outcome(run), 60)}  {one_line(node.message, 80)}", style)
-
-    def summary(self, runs: Iterable[RunView]) -> None:
-        """The answer in text: how many ended how."""
-        counts: dict[str, int] = {}
-        for run in runs:
-            counts[run.status.value] = counts.get(run.status.value, 0) + 1
-        told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "nothing was in line"
-        click.echo(f"{counted(sum(counts.values()), 'run')}: {told}")
-
-
-@contextmanager
-def watch_training(app: App) -> Iterator[Training]:
-    with live(app) as shown:
-        yield Training(app, shown)
 
 
 def attempt_line(app: App, count: int, attempt: Attempt) -> tuple[str, str]:

@@ -16,10 +16,10 @@ with paused():
 
 VERBS = {
     "Begin": ("init", "spawn", "seal", "adopt"),
-    "Measure": ("run", "queue", "train", "confirm", "agent"),
+    "Measure": ("run", "queue", "train", "cancel", "confirm", "agent"),
     "Look": (
         *("frontier", "query", "records", "why", "compatible", "ledger", "effects", "suggest"),
-        *("show", "diff", "log", "children", "tree", "files", "cat", "blame", "checkout"),
+        *("top", "logs", "show", "diff", "log", "children", "tree", "files", "cat", "blame", "checkout"),
         *("protocols", "platforms"),
     ),
     "Move": ("import",),

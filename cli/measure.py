@@ -9,12 +9,15 @@ from contextlib import contextmanager
 from cli.app import App, is_terminal
 from cli.main import ExperimentFailed
 from cli.render import number
+from dagstore import Store
 from dagstore.errors import Refused
 from dagstore.model import Status
 from dagstore.printable import one_line
 from dagstore.tickets import Ticket
 from dagstore.views import Rows, RunView
+from trainer.machine import this_machine
 from trainer.sandbox import probe
+from trainer.slots import Slot, divide
 from trainer.worker import Setting, Silent, Watcher, Worker
 
 NOW = 1 << 20
@@ -22,12 +25,28 @@ NOW = 1 << 20
 POLL_SECONDS = 0.2
 
 
-def make_worker(app: App, watcher: Watcher | None = None) -> Worker:
-    runner = f"{app.agent}@{socket.gethostname()}:{os.getpid()}"
-    setting = Setting(runner, dict(os.environ), visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
+def make_slots(slots: int | None = None, per_gpu: int | None = None) -> tuple[Slot, ...]:
+    """The slots of this machine, as `--slots` and `--per-gpu` divide it."""
+    return divide(this_machine(os.environ.get("CUDA_VISIBLE_DEVICES")), os.environ, slots, per_gpu)
+
+
+def make_worker(app: App, watcher: Watcher | None = None, slot: Slot | None = None) -> Worker:
+    """A worker in this process for one slot, by default the first that `dag train` would have."""
+    say_how_confined(app)
+    return Worker(app.store(), setting_of(slot or make_slots()[0], app.agent), watcher)
+
+
+def say_how_confined(app: App) -> None:
+    """Says it where experiments are confined less than they could be."""
     if probe().remark:
         app.say(probe().remark)
-    return Worker(app.store(), setting, watcher)
+
+
+def setting_of(slot: Slot, agent: str) -> Setting:
+    """What a worker of this process is told, for that slot."""
+    runner = f"{agent}@{socket.gethostname()}:{os.getpid()}"
+    environ = {**os.environ, **slot.variables}
+    return Setting(runner, environ, platform=slot.platform, told=slot.told, slot=slot.name)
 
 
 def run_now(app: App, refs: Sequence[str], repeat: int | None = None) -> Rows[RunView]:
@@ -84,9 +103,9 @@ def _tickets(app: App, ref: str, repeat: int | None) -> Iterator[list[Ticket]]:
     store = app.store()
     made: Sequence[Ticket] = ()
     try:
-        waiting = _in_line(app, ref, held=repeat is None)
+        waiting = in_line(store, ref, held=repeat is None)
         if len(waiting) < (repeat or 1):
-            total = None if repeat is None else repeat + len(_in_line(app, ref)) - len(waiting)
+            total = None if repeat is None else repeat + len(in_line(store, ref)) - len(waiting)
             made = store.queue([ref], repeat=total, priority=NOW, agent=app.agent)
         yield [*waiting, *made][: repeat or 1]
     except BaseException:
@@ -95,9 +114,8 @@ def _tickets(app: App, ref: str, repeat: int | None) -> Iterator[list[Ticket]]:
         raise
 
 
-def _in_line(app: App, ref: str, *, held: bool = True) -> list[Ticket]:
+def in_line(store: Store, ref: str, *, held: bool = True) -> list[Ticket]:
     """The tickets for the node's tree, those that nobody holds first; without `held` only those."""
-    store = app.store()
     tickets = [ticket for ticket in store.tickets() if held or not ticket.token]
     tree = store.node(ref).tree
     same = {node for node in {ticket.node for ticket in tickets} if store.node(node).tree == tree}

@@ -31,7 +31,7 @@ class _Took:
     gpu: float = 0.0
     slot: float = 0.0
 
-    def add(self, seconds: float, devices: int) -> None:
+    def add(self, seconds: float, devices: float) -> None:
         self.runs += 1
         self.seconds += seconds
         self.gpu += seconds * devices

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 class Spent(NamedTuple):
-    """What runs that ended in one way took. A run with several GPUs counts its seconds once for each; one without any
-    counts as seconds of its slot.
+    """What runs that ended in one way took. A run with several GPUs counts its seconds once for each, one that shared a
+    GPU its part of them; one without any counts as seconds of its slot.
     """
 
     status: str

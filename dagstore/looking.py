@@ -19,6 +19,7 @@ from dagstore.names import all_names
 from dagstore.nodes import Numbers, Runs
 from dagstore.paths import near
 from dagstore.ranking import judged
+from dagstore.refs import resolve_run
 from dagstore.rows import children
 from dagstore.shown import Rows
 from dagstore.storage import Reader
@@ -75,9 +76,10 @@ class Looking(Tracing):
                 records = array("I", facts(txn, graph_row(txn, self._seq(txn, ref)).first, RUN))
             return Runs(records, self._read_runs, self._read_run_frame)
 
-    def run(self, id: RunId) -> "RunView":
+    def run(self, id: RunId | str) -> "RunView":
+        """A run by its id, or by 4 or more digits of that."""
         with self._storage.read() as txn:
-            seq = find(txn, id)
+            seq = find(txn, resolve_run(txn, id) if isinstance(id, str) else id)
             if not seq:
                 raise NotFound(f"no run {id} in this store", hint="`dag show NODE` lists the runs of a node")
             return self._run_view(txn, seq)

@@ -10,7 +10,7 @@ from dagstore.channels import default_channel
 from dagstore.errors import Ambiguous, BadInput, NotFound
 from dagstore.finding import find, name_of, short, with_prefix
 from dagstore.graph import line_ancestor
-from dagstore.ids import SIZE, NodeId, ProtocolId
+from dagstore.ids import SIZE, Id, NodeId, ProtocolId, RunId
 from dagstore.index import row_of
 from dagstore.names import get_name
 from dagstore.ranking import leaders
@@ -76,15 +76,23 @@ def _special(txn: Reader, ref: str) -> int:
 
 def resolve_protocol(txn: Reader, ref: str) -> ProtocolId:
     """The id of the protocol that `ref` begins; `NotFound` or `Ambiguous` if it names none."""
-    hint = "`dag protocols` lists them"
+    return ProtocolId(_of_kind(txn, ProtocolId, ref, "`dag protocols` lists them"))
+
+
+def resolve_run(txn: Reader, ref: str) -> RunId:
+    """The id of the run that `ref` begins; `NotFound` or `Ambiguous` if it names none."""
+    return RunId(_of_kind(txn, RunId, ref, "`dag show NODE` lists the runs of a node"))
+
+
+def _of_kind(txn: Reader, kind: type[Id], ref: str, hint: str) -> Id:
     if not re.fullmatch(_HEX, ref):
-        raise BadInput(f"{ref!r} is no protocol", hint=f"give {_LEAST} digits of its id or more; {hint}")
-    found = with_prefix(txn, ProtocolId, ref, _CANDIDATES + 1)
+        raise BadInput(f"{ref!r} is no {kind.kind}", hint=f"give {_LEAST} digits of its id or more; {hint}")
+    found = with_prefix(txn, kind, ref, _CANDIDATES + 1)
     if not found:
-        raise NotFound(f"no protocol starts with {ref}", hint=hint)
+        raise NotFound(f"no {kind.kind} starts with {ref}", hint=hint)
     if len(found) > 1:
         raise _ambiguous(ref, [short(txn, id) for id in found])
-    return ProtocolId(found[0])
+    return found[0]
 
 
 def _prefix(txn: Reader, begin: str) -> int:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from dagstore.platforms import UNKNOWN, sharers
+
 AWAY = 1800.0
 """Seconds between two runs of a slot from which on it was not at work: nobody had asked it to be."""
 _SEVERAL = re.compile(r"(\d{1,4})x ")
@@ -33,12 +35,14 @@ class Idle(NamedTuple):
         return Idle(self.busy + other.busy, self.idle + other.idle, self.runs + other.runs)
 
 
-def gpus(platform: str) -> int:
-    """How many GPUs a platform is, by its name: 2 for `2x NVIDIA A100`, 0 for `cpu: …` and where nobody said."""
-    if platform.startswith("cpu") or platform in ("", "unknown"):
-        return 0
+def gpus(platform: str) -> float:
+    """How many GPUs a platform is, by its name: 2 for `2x NVIDIA A100`, 0.5 for `NVIDIA A100 (1 of 2 slots)`, 0 for
+    `cpu: …` and where nobody said.
+    """
+    if platform.startswith("cpu") or platform in ("", UNKNOWN):
+        return 0.0
     several = (_SEVERAL.match(part) for part in platform.split(", "))
-    return sum(int(found[1]) if found else 1 for found in several)
+    return sum(int(found[1]) if found else 1 for found in several) / sharers(platform)
 
 
 def between(spans: Iterable[Span]) -> Idle:

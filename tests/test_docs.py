@@ -106,7 +106,11 @@ def session(tmp_path_factory):
     dag("name", "base", "@seed")
     for line in (
         "queue @last",
+        "top",
         "train --until-idle",
+        "logs @last",
+        "queue @seed --repeat 1",
+        "cancel @seed",
         "agent --experiments 1 --train --seed 1",
         "frontier",
         "query runs>0",

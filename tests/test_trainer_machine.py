@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from dagstore.errors import BadInput
-from trainer.machine import driver_in, environment, find_python, platform_name, resolve
+from trainer.devices import driver_in
+from trainer.machine import environment, find_python, platform_name, resolve
 
 
 def fake_nvml(names: list[str | bytes], *, driver: bool = True) -> types.ModuleType:
@@ -31,6 +32,8 @@ def fake_nvml(names: list[str | bytes], *, driver: bool = True) -> types.ModuleT
         nvmlDeviceGetHandleByIndex=lambda index: index,
         nvmlDeviceGetUUID=lambda index: f"GPU-{index}aaa",
         nvmlDeviceGetName=lambda index: names[index],
+        nvmlDeviceGetMemoryInfo=lambda _index: types.SimpleNamespace(total=80 << 30),
+        nvmlDeviceGetPciInfo=lambda index: types.SimpleNamespace(busId=f"00000000:{index}B:00.0"),
         nvmlSystemGetDriverVersion=lambda: "570.86.10",
     )
     return module

@@ -54,6 +54,7 @@ class Bulletin:
             yield output.add
         finally:
             self._shown = None
+            output.flush()
 
     def refresh(self) -> None:
         """Write what has changed, if that was not done just now."""

@@ -10,15 +10,15 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 from dagstore.errors import BadInput
 from dagstore.platforms import platform_of
+from trainer.devices import driver_version, visible_gpus
+from trainer.slots import Machine
 
 _PROBE_SECONDS = 30.0
-_DRIVER = re.compile(r"^NVRM version:.*?\s(\d+(?:\.\d+)+)", re.MULTILINE)
 _SHELL_WORD = re.compile(r"\||\|\||&|&&|<|>|>>|2>&1|.*;")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _PROBE = """
@@ -46,87 +46,24 @@ print(json.dumps([{name: fact for name, fact in facts.items() if fact}, folders]
 """
 
 
-T = TypeVar("T")
-
-
 def platform_name(visible: str | None = None) -> str:
     """The devices an experiment gets, as runs are ranked by: `NVIDIA H100 80GB HBM3`, `2x NVIDIA A100`, `cpu: …`.
 
-    `visible` is the experiment's `CUDA_VISIBLE_DEVICES`: None shows all, an empty string none. Numbers are taken in
-    the driver's order, which is CUDA's own only where all devices are alike or `CUDA_DEVICE_ORDER=PCI_BUS_ID`.
+    `visible` is the experiment's `CUDA_VISIBLE_DEVICES`.
     """
-    names = _visible_gpus(visible)
-    return platform_of(names) or f"cpu: {_processor()}, {_usable_cores()} cores"
+    return platform_of(gpu.name for gpu in visible_gpus(visible)) or processor_name(len(usable_cores()))
 
 
-def _visible_gpus(visible: str | None) -> list[str]:
-    """Names of the visible devices. As CUDA does, stops at the first that does not exist."""
-    if visible is not None and not visible.strip():
-        return []
-    gpus = _gpus()
-    if visible is None:
-        return [name for _, name in gpus]
-    names = []
-    for wanted in visible.split(","):
-        name = _gpu(gpus, wanted.strip())
-        if name is None:
-            break
-        names.append(name)
-    return names
+def this_machine(visible: str | None = None) -> Machine:
+    """What there is to divide into slots, with the devices that `CUDA_VISIBLE_DEVICES` shows."""
+    gpus, cores = visible_gpus(visible), usable_cores()
+    near = tuple(cores_near(gpu.bus) for gpu in gpus)
+    return Machine(tuple(gpus), near, tuple(cores), processor_name(len(cores)))
 
 
-def _gpu(gpus: Sequence[tuple[str, str]], wanted: str) -> str | None:
-    if wanted.isdecimal():
-        return gpus[int(wanted)][1] if int(wanted) < len(gpus) else None
-    return next((name for uuid, name in gpus if wanted and uuid.startswith(wanted)), None)
-
-
-def _gpus() -> list[tuple[str, str]]:
-    """UUID and name of every NVIDIA device, in the driver's order."""
-    return _gpus_of_nvml() or _gpus_of_proc()
-
-
-def _gpus_of_nvml() -> list[tuple[str, str]]:
-    def devices(nvml: Any) -> list[tuple[str, str]]:
-        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
-        return [(_text(nvml.nvmlDeviceGetUUID(one)), _text(nvml.nvmlDeviceGetName(one))) for one in handles]
-
-    return _ask_nvml(devices) or []
-
-
-def _ask_nvml(question: Callable[[Any], T]) -> T | None:
-    """What NVIDIA's library says to it; None without the binding, a driver or an answer."""
-    try:
-        import pynvml
-    except ImportError:
-        return None
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    try:
-        return question(pynvml)
-    except pynvml.NVMLError:
-        return None
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def _text(value: str | bytes) -> str:
-    """Older releases of the binding answer in bytes."""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-
-def _gpus_of_proc() -> list[tuple[str, str]]:
-    """The same from the driver's own files, where the binding is not installed."""
-    gpus = []
-    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        with contextlib.suppress(OSError):
-            lines = path.read_text(errors="replace").splitlines()
-            facts = {name.strip(): fact.strip() for name, _, fact in (line.partition(":") for line in lines)}
-            if "Model" in facts:
-                gpus.append((facts.get("GPU UUID", ""), facts["Model"]))
-    return gpus
+def processor_name(cores: int) -> str:
+    """The platform of experiments without a GPU: `cpu: AMD EPYC, 2 cores`."""
+    return f"cpu: {_processor()}, {cores} cores"
 
 
 @functools.cache
@@ -139,23 +76,29 @@ def _processor() -> str:
     return platform.processor() or platform.machine() or "unknown"
 
 
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def usable_cores() -> list[int]:
+    """The CPUs that this process may use, those that share a core or a socket beside each other."""
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return sorted(cores, key=lambda core: (_topology(core, "physical_package_id"), _topology(core, "core_id"), core))
 
 
-def driver_version() -> str:
-    """The version of the NVIDIA driver, empty where there is none."""
-    with contextlib.suppress(OSError):
-        return driver_in(Path("/proc/driver/nvidia/version").read_text(errors="replace"))
-    return _ask_nvml(lambda nvml: _text(nvml.nvmlSystemGetDriverVersion())) or ""
+def _topology(core: int, fact: str) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        return int(Path(f"/sys/devices/system/cpu/cpu{core}/topology/{fact}").read_text())
+    return 0
 
 
-def driver_in(text: str) -> str:
-    """The version in what the driver's own file says, empty if it says none."""
-    found = _DRIVER.search(text)
-    return found[1] if found else ""
+def cores_near(bus: str) -> frozenset[int]:
+    """The CPUs on the memory that a device is attached to; empty where the system does not say."""
+    with contextlib.suppress(OSError, ValueError):
+        return cores_in(Path(f"/sys/bus/pci/devices/{bus}/local_cpulist").read_text() if bus else "")
+    return frozenset()
+
+
+def cores_in(text: str) -> frozenset[int]:
+    """The CPUs in a list as the kernel writes it, `0-3,8`; `ValueError` if it is none."""
+    ranges = (part.partition("-") for part in text.strip().split(",") if part)
+    return frozenset(core for low, _, high in ranges for core in range(int(low), int(high or low) + 1))
 
 
 _Stamp = tuple[tuple[str, int], ...]

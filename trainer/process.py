@@ -25,10 +25,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dagstore.model import Ended
+from trainer.capture import Log
 from trainer.gauge import Gauge, family_of
 from trainer.lack import is_full, oom_kills, volunteer
 from trainer.launch import Command, Exit, Program
-from trainer.capture import Log
 from trainer.strays import (
     CLEAR_WAIT,
     await_exits,

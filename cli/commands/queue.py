@@ -59,8 +59,10 @@ def _show_line(tickets: Sequence[Ticket]) -> None:
     if not tickets:
         line("nothing is in line")
         return
-    rows = [
-        (str(one.node)[:8], str(one.priority), "in hand" if one.token else "waits", ago(one.queued), one.agent)
-        for one in tickets
-    ]
-    table(("node", "priority", "state", "queued", "agent"), rows, right=("priority",))
+    rows = [_row(ticket) for ticket in tickets]
+    table(("ticket", "node", "priority", "state", "queued", "agent"), rows, right=("ticket", "priority"))
+
+
+def _row(ticket: Ticket) -> tuple[str, ...]:
+    state = "in hand" if ticket.token else "waits"
+    return (str(ticket.number), str(ticket.node)[:8], str(ticket.priority), state, ago(ticket.queued), ticket.agent)

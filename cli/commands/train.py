@@ -14,21 +14,44 @@ from cli.app import App, verb
 @verb("train")
 @click.option("--until-idle", is_flag=True, help="Stop when the queue is empty.")
 @click.option("--for", "duration", metavar="DURATION", help="Begin nothing after this long, for instance 8h.")
+@click.option("--slots", metavar="N", type=click.IntRange(1, 1024), help="So many experiments at a time; one a GPU.")
+@click.option("--per-gpu", metavar="K", type=click.IntRange(1, 64), help="So many experiments on each GPU.")
 @click.option("--while-stdin", is_flag=True, hidden=True, help="Stop when stdin ends, as it does with its owner.")
-def command(app: App, until_idle: bool, duration: str | None, while_stdin: bool) -> None:
-    """Measure what is in line, one experiment after the other, until told to stop.
+def command(
+    app: App,
+    until_idle: bool,
+    duration: str | None,
+    slots: int | None,
+    per_gpu: int | None,
+    while_stdin: bool,
+) -> None:
+    """Measure what is in line, one experiment in each slot at a time, until told to stop.
 
-    Ctrl-C ends the experiment in hand and puts it back in line; nothing is lost.
+    There is a slot for each visible GPU, or one on the CPU. Ctrl-C ends the experiments in hand and puts them back in
+    line; nothing is lost.
 
     \b
     Example:
       dag train --for 8h
+      dag train --per-gpu 2 --until-idle
     """
-    from cli.live import watch_training
-    from cli.measure import make_worker
+    from cli.measure import make_slots
+    from cli.training import drain
+    from cli.watch import summary, watch_training
     from dagstore.quantities import parse_duration
 
     seconds = parse_duration(duration) if duration else None
+    stop = _stop_when_asked(while_stdin=while_stdin)
+    places = make_slots(slots, per_gpu)
+    with watch_training(app) as shown:
+        done = drain(app, places, shown, until_idle=until_idle, seconds=seconds, stop=stop)
+    app.answer(done.plain(), lambda _: summary(done))
+    if stop.is_set():
+        raise KeyboardInterrupt
+
+
+def _stop_when_asked(*, while_stdin: bool) -> threading.Event:
+    """An event that is set by Ctrl-C, SIGTERM, or the end of stdin if that counts."""
     stop = threading.Event()
 
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
@@ -38,11 +61,7 @@ def command(app: App, until_idle: bool, duration: str | None, while_stdin: bool)
         signal.signal(number, ask_to_stop)
     if while_stdin:
         threading.Thread(target=_stop_at_end_of_stdin, args=(stop,), daemon=True).start()
-    with watch_training(app) as live:
-        runs = list(make_worker(app, live).work(until_idle=until_idle, seconds=seconds, stop=stop))
-    app.answer({"runs": runs}, lambda answer: live.summary(answer["runs"]))
-    if stop.is_set():
-        raise KeyboardInterrupt
+    return stop
 
 
 def _stop_at_end_of_stdin(stop: threading.Event) -> None:
