@@ -1,10 +1,14 @@
 """Slots: how a machine is divided, several experiments at a time, and what is seen of them from another terminal."""
 
+import fcntl
 import json
 import os
+import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -358,6 +362,34 @@ def test_a_claim_without_a_desk_is_shown_as_that(project):
     (slot,) = project.json("top")["slots"]
     assert (slot["node"], slot["runner"], slot["told"]) == (node, "elsewhere", False)
     assert "claimed by elsewhere" in project.dag("top")[0]
+
+
+@linux
+def test_a_terminal_shows_the_slots_and_never_what_an_experiment_commands(project):
+    project.queue("printf 'loss 0.5 \\033]0;evil\\007\\033[2J\\n'\nsleep 1\necho val_bpb: 0.25\n")
+    owner, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    project.environ["TERM"] = "xterm-256color"
+    words = [DAG, "train", "--until-idle"]
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    process = subprocess.Popen(words, cwd=project.root, env=project.environ, stderr=terminal, **quiet)
+    os.close(terminal)
+    drawn = b"".join(iter(lambda: read_some(owner), b"")).decode()
+    assert process.wait(PATIENCE) == 0
+    os.close(owner)
+    assert "1 of 1 slot busy, 0 in line" in drawn
+    assert "loss 0.5" in drawn
+    assert "val_bpb 0.25" in drawn
+    assert "\x1b]0;" not in drawn
+    assert "\x1b[2J" not in drawn
+    assert "\x07" not in drawn
+
+
+def read_some(handle):
+    try:
+        return os.read(handle, 4096)
+    except OSError:  # nobody has the terminal open any more
+        return b""
 
 
 # A trainer that was presumed dead
