@@ -189,7 +189,7 @@ def test_a_cancelled_experiment_is_ended_and_recorded_as_that(bench):
         assert bench.store.end(bench.store.tickets()[0].number)
 
     runs = bench.drain(Diary(running=cancel))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10  # the experiment would last a minute
     assert [(run.node, run.status) for run in runs] == [(first, Status.CANCELLED), (second, Status.OK)]
     assert bench.store.blob(runs[0].artifacts["log"]) == b"here\n"
     assert bench.store.queue([first])
@@ -218,7 +218,7 @@ def test_a_ticket_whose_holder_died_before_it_heard_of_the_cancelling_is_not_run
     bench.store.end(gone.ticket.number)
     began = time.monotonic()
     assert [run.status for run in bench.drain()] == [Status.CANCELLED]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10  # the experiment would last a minute
     assert [run.status for run in bench.store.runs(node)] == [Status.LOST, Status.CANCELLED]
     bench.assert_tidy()
 

@@ -330,7 +330,7 @@ def test_a_running_experiment_is_watched_followed_and_cancelled(project):
     began = time.monotonic()
     assert [ticket["node"] for ticket in project.json("cancel", node)["ending"]] == [node]
     (run,) = json.loads(trainer.communicate(timeout=PATIENCE)[0])["runs"]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10  # the experiment would last a minute
     assert run["status"] == "cancelled"
     assert "ended: cancelled" in follower.communicate(timeout=PATIENCE)[1]
     assert project.json("logs", run["id"][:12])["run"] == run["id"]
