@@ -26,6 +26,7 @@ WORKLOADS = (
     "frames",
     "start",
     "overhead",
+    "warm",
     "trainer_hostile",
     "slots",
     "adopt",

@@ -4,7 +4,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from cli.app import App, is_terminal
 from cli.main import ExperimentFailed
@@ -54,15 +54,14 @@ def run_now(app: App, refs: Sequence[str], repeat: int | None = None) -> Rows[Ru
 
     What another trainer has in hand is waited for. An interrupt cancels what was put in line here and nothing else.
     """
-    worker = make_worker(app, Speaking(app))
-    runs: list[RunView] = []
-    for ref in refs:
-        with _tickets(app, ref, repeat) as tickets:
-            for ticket in tickets:
-                runs += _until_measured(app, worker, ticket)
-        if not tickets:
-            runs += _known(app, ref)
-    return Rows(runs)
+    with closing(make_worker(app, Speaking(app))) as worker:
+        return Rows([run for ref in refs for run in _runs_of(app, worker, ref, repeat)])
+
+
+def _runs_of(app: App, worker: Worker, ref: str, repeat: int | None) -> list[RunView]:
+    with _tickets(app, ref, repeat) as tickets:
+        runs = [run for ticket in tickets for run in _until_measured(app, worker, ticket)]
+    return runs if tickets else _known(app, ref)
 
 
 def check_ok(runs: Rows[RunView]) -> None:

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 from cli.measure import setting_of
@@ -59,10 +60,10 @@ def _work(order: Mapping[str, Any], reporter: Reporter, stop: threading.Event) -
     reporter.tell("runner", runner=setting.runner)
     with open_store(order["store"]) as store:
         _inherit(store, order["heir_of"])
-        worker = Worker(store, setting, reporter)
-        for _ in worker.work(until_idle=order["until_idle"], seconds=order["seconds"], stop=stop):
-            pass
-        reporter.tell("left", slot_time=worker.slot_time._asdict())
+        with closing(Worker(store, setting, reporter)) as worker:
+            for _ in worker.work(until_idle=order["until_idle"], seconds=order["seconds"], stop=stop):
+                pass
+            reporter.tell("left", slot_time=worker.slot_time._asdict())
 
 
 def _inherit(store: Store, runner: str) -> None:

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -43,9 +44,9 @@ def drain(
 ) -> Drained:
     """Measure what is in line, as `Worker.work` does, in all slots at a time."""
     if len(slots) == 1:
-        worker = make_worker(app, watcher, slots[0])
-        runs = Rows(worker.work(until_idle=until_idle, seconds=seconds, stop=stop))
-        return Drained(runs, worker.slot_time)
+        with closing(make_worker(app, watcher, slots[0])) as worker:
+            runs = Rows(worker.work(until_idle=until_idle, seconds=seconds, stop=stop))
+            return Drained(runs, worker.slot_time)
     say_how_confined(app)
     desk = _Desk(app, watcher)
     end = None if seconds is None else time.monotonic() + seconds

@@ -30,6 +30,11 @@ class Level(StrEnum):
         return self in (Level.BUBBLEWRAP, Level.NAMESPACES)
 
     @property
+    def can_be_joined(self) -> bool:
+        """Whether a process that joins a held cell is confined by it, once it has given up its capabilities."""
+        return self is Level.BUBBLEWRAP
+
+    @property
     def hides_files(self) -> bool:
         return self.is_whole or self is Level.LANDLOCK
 

@@ -1,5 +1,6 @@
 """Starts an experiment's command as a process group of its own and says how that ended."""
 
+import contextlib
 import errno
 import functools
 import os
@@ -56,6 +57,13 @@ class Launched(Protocol):
     @property
     def output(self) -> int: ...
 
+    @property
+    def wrapper(self) -> bool:
+        """Whether it is not the command but waits for it: see `Cell`."""
+
+    def kill(self) -> None:
+        """Ends it at once, and with it all that is confined with it."""
+
     def reap(self) -> Exit | None:
         """How it ended, None while it runs; nobody else gets its number before this has said so."""
 
@@ -67,9 +75,10 @@ class Program:
     """A command started by exec."""
 
     def __init__(self, command: Command) -> None:
-        self._hidden_rss = getrusage(RUSAGE_SELF).ru_maxrss
+        self._hidden_rss = getrusage(RUSAGE_SELF).ru_maxrss * _rss_unit()
         self._popen = _spawn(command)
         self._exit: Exit | None = None
+        self.wrapper = command.cell is not None and command.cell.wrapper
         assert self._popen.stdout is not None
         self._stdout = self._popen.stdout
 
@@ -81,16 +90,13 @@ class Program:
     def output(self) -> int:
         return self._stdout.fileno()
 
+    def kill(self) -> None:
+        kill(self.pid)
+
     def reap(self) -> Exit | None:
-        if self._exit is None:
-            try:
-                pid, status, usage = os.wait4(self.pid, os.WNOHANG)
-            except ChildProcessError:
-                self._popen.returncode, self._exit = 0, Exit(None, 0)
-                return self._exit
-            if pid:
-                self._popen.returncode = os.waitstatus_to_exitcode(status)
-                self._exit = Exit(status, self._peak_rss(usage.ru_maxrss))
+        if self._exit is None and (ended := reap(self.pid)) is not None:
+            self._popen.returncode = 0 if ended.status is None else os.waitstatus_to_exitcode(ended.status)
+            self._exit = Exit(ended.status, self._peak_rss(ended.peak_rss))
         return self._exit
 
     def close(self) -> None:
@@ -99,9 +105,27 @@ class Program:
         self._stdout.close()
 
     def _peak_rss(self, peak: int) -> int:
-        """Bytes. The kernel counts the trainer's own memory in: the child shared it until it became the command."""
-        unit = 1024 if linux() else 1
-        return peak * unit if peak > self._hidden_rss else 0
+        """The kernel counts the trainer's own memory in: the child shared it until it became the command."""
+        return peak if peak > self._hidden_rss else 0
+
+
+def kill(pid: int) -> None:
+    """Ends a child of this process that was not reaped."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def reap(pid: int) -> Exit | None:
+    """How a child of this process ended, None while it runs."""
+    try:
+        ended, status, usage = os.wait4(pid, os.WNOHANG)
+    except ChildProcessError:
+        return Exit(None, 0)
+    return Exit(status, usage.ru_maxrss * _rss_unit()) if ended else None
+
+
+def _rss_unit() -> int:
+    return 1024 if linux() else 1
 
 
 def _spawn(command: Command) -> subprocess.Popen[bytes]:

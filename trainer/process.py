@@ -28,7 +28,7 @@ from dagstore.model import Ended
 from trainer.capture import Log
 from trainer.gauge import Gauge, family_of
 from trainer.lack import is_full, oom_kills, volunteer
-from trainer.launch import Command, Exit, Program
+from trainer.launch import Command, Exit, Launched, Program
 from trainer.strays import (
     CLEAR_WAIT,
     await_exits,
@@ -96,17 +96,19 @@ def execute(
     stop: threading.Event | None = None,
     on_output: Callable[[bytes], None] | None = None,
     on_start: Callable[[int], None] | None = None,
+    launch: Callable[[Command], Launched] = Program,
 ) -> Ending:
     """How the command ended; none of its processes is left, whatever is raised.
 
     Ends it when budget and grace are used up or `stop` is set (looked at every 50 ms): SIGUSR2 to what handles it,
     SIGTERM, then SIGKILL; and by SIGKILL alone when it takes more than it may.
     `on_output` sees every chunk, also what the log leaves out. `on_start` gets the process id.
+    `launch` starts it; `OSError` or `ValueError` from there says why it did not start.
     """
     if not command.mark or "\0" in command.mark:
         raise ValueError("the mark must be non-empty and without NUL")
     try:
-        return _execute(command, stop, on_output, on_start)
+        return _execute(command, stop, on_output, on_start, launch)
     except BaseException:
         sweep(command.mark)  # an interrupt can come before the child has a handle
         raise
@@ -117,13 +119,14 @@ def _execute(
     stop: threading.Event | None,
     on_output: Callable[[bytes], None] | None,
     on_start: Callable[[int], None] | None,
+    launch: Callable[[Command], Launched],
 ) -> Ending:
     bystanders = children()
     ooms = oom_kills()
     log = Log(command.log_limit)
     started = time.monotonic()
     try:
-        child = _Child(command, log, on_output)
+        child = _Child(launch(command), log, on_output)
     except (OSError, ValueError) as error:
         sweep(command.mark)  # out of handles, it may have started all the same
         return _not_started(command, error)
@@ -229,14 +232,13 @@ def _not_started(command: Command, error: OSError | ValueError) -> Ending:
 class _Child:
     """A running command: its handles, its output and, at the end, its status."""
 
-    def __init__(self, command: Command, log: Log, on_output: Callable[[bytes], None] | None) -> None:
+    def __init__(self, launched: Launched, log: Log, on_output: Callable[[bytes], None] | None) -> None:
         self._log = log
         self._on_output = on_output
         self._exit: Exit | None = None
         self._killed = False
         self._over = False
-        self._wrapped = command.cell is not None and command.cell.wrapper
-        self._launched = Program(command)
+        self._launched = launched
         self.pid = self._launched.pid
         volunteer(self.pid)
         self._selector = selectors.DefaultSelector()
@@ -283,11 +285,11 @@ class _Child:
 
     def is_wrapper(self, pid: int) -> bool:
         """Whether this is the process that stands before the command and must live as long as it."""
-        return self._wrapped and pid == self.pid
+        return self._launched.wrapper and pid == self.pid
 
     def terminate(self) -> None:
         """Asks everything to end; a wrapper's own end would be the end of all at once."""
-        if not self._wrapped:
+        if not self._launched.wrapper:
             self.signal_group(signal.SIGTERM)
             return
         for pid in family_of([self.pid]):
@@ -301,10 +303,7 @@ class _Child:
         """
         try:
             self._killed = not self._over
-            if self._wrapped:
-                _kill(
-                    self.pid, signal.SIGKILL
-                )  # with it all that is inside, and nothing inside can be started any more
+            self._launched.kill()  # first: in what is confined, nothing can be started any more
             self.signal_group(signal.SIGKILL)
             self._await_exit()
             self._reap()
@@ -359,7 +358,7 @@ class _Child:
         if os.WIFSIGNALED(self._status):
             return os.WTERMSIG(self._status)
         code = os.WEXITSTATUS(self._status)
-        return code - 128 if self._wrapped and code - 128 in signal.valid_signals() else None
+        return code - 128 if self._launched.wrapper and code - 128 in signal.valid_signals() else None
 
     @property
     def killed_by_others(self) -> bool:

@@ -28,7 +28,7 @@ def clear(group: int, mark: str, bystanders: frozenset[int] | None) -> int:
     As a subreaper this process inherits every orphan, whatever it did to its environment, and has its own list of
     children: that is exact and needs no walk through all processes. Without, the mark is all there is.
     """
-    if bystanders is None or not _is_subreaper():
+    if bystanders is None or not is_subreaper():
         return len(_sweep(mark, group))
     strays: set[int] = set()
     deadline = time.monotonic() + CLEAR_WAIT
@@ -101,7 +101,8 @@ def become_subreaper() -> bool:
     return linux() and _prctl(_PR_SET_CHILD_SUBREAPER, 1) == 0
 
 
-def _is_subreaper() -> bool:
+def is_subreaper() -> bool:
+    """Whether this process inherits the orphans of its descendants."""
     import ctypes
 
     flag = ctypes.c_int(0)

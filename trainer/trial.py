@@ -17,6 +17,7 @@ from trainer.job import Job, lock_files, tampered
 from trainer.launch import Command
 from trainer.machine import environment, find_python, resolve
 from trainer.metrics import Metrics
+from trainer.nursery import Nursery
 from trainer.process import Ending, execute
 from trainer.sandbox import Sandbox
 from trainer.surroundings import NoDataError, NoSandboxError, Room, Surroundings, room_of
@@ -53,6 +54,11 @@ class Trials:
         self._told = told or {}
         self._fingerprints = Fingerprints()
         self._device = device_memory(environ.get("CUDA_VISIBLE_DEVICES"))
+        self._nursery = Nursery()
+
+    def close(self) -> None:
+        """Ends what was kept for the next experiment."""
+        self._nursery.close()
 
     def run(self, job: Job, halt: threading.Event, on_output: Callable[[bytes], None]) -> Outcome:
         """The experiment's outcome; also one that could not begin has one."""
@@ -71,11 +77,12 @@ class Trials:
             return Outcome(Ending(failure=f"here: {error}"), started)
         except FingerprintFailed as error:
             return Outcome(error.ending, started)
-        ending = execute(command, stop=halt, on_output=on_output)
+        start = self._nursery.start(command, job.charter.preload, halt)
+        ending = execute(command, stop=halt, on_output=on_output, launch=start)
         evaluation = self._evaluate(job, ending, halt)
         if evaluation and evaluation.ending.cancelled:
             ending = replace(ending, cancelled=True)
-        return Outcome(ending, started, fingerprint, self._facts(job, command), evaluation)
+        return Outcome(ending, started, fingerprint, {**self._facts(job, command), **start.facts}, evaluation)
 
     def _evaluate(self, job: Job, ending: Ending, halt: threading.Event) -> Evaluation | None:
         """The numbers that count, of an experiment that ended well; None if its own do, or it did not."""
@@ -90,7 +97,8 @@ class Trials:
         except OSError as error:
             return Evaluation(Ending(failure=f"the evaluation: {error}"), Metrics())
         within = replace(command, budget=job.charter.grace, grace=0.0, ready=None)
-        return evaluated(execute(within, stop=halt), room)
+        start = self._nursery.start(within, job.charter.preload, halt)
+        return evaluated(execute(within, stop=halt, launch=start), room)
 
     def _facts(self, job: Job, command: Command) -> dict[str, str]:
         """What of the environment is recorded."""

@@ -93,6 +93,10 @@ class Worker:
         """Where the time went since the worker was made."""
         return self._clock.time()
 
+    def close(self) -> None:
+        """Ends what is kept for the next experiment; it ends with this process, too."""
+        self._trials.close()
+
     def work(
         self, *, until_idle: bool = False, seconds: float | None = None, stop: threading.Event | None = None
     ) -> Iterator[RunView]:
