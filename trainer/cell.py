@@ -4,7 +4,7 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -40,9 +40,13 @@ class Level(StrEnum):
 
 
 class Held(NamedTuple):
-    """The first process of a cell's namespaces, as this machine numbers it."""
+    """The first process of a cell's namespaces, as this machine numbers it, and what ends all that is inside.
+
+    Who joined must be reaped for the namespaces to end: the kernel waits for that.
+    """
 
     pid: int
+    kill: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class Cell:
 
     @contextmanager
     def hold(self, env: Mapping[str, str]) -> Iterator[Held]:
-        """Keeps the namespaces in being around an idle process, for others to join; leaving kills all inside.
+        """Keeps the namespaces in being around an idle process, for others to join; leaving kills all inside and waits.
 
         Only of a whole cell. `OSError` if it cannot be made.
         """
@@ -84,7 +88,7 @@ class Cell:
             inside = first_inside(holder.pid)
             handle = os.pidfd_open(inside)
             try:
-                yield Held(inside)
+                yield Held(inside, holder.kill)
             finally:
                 holder.kill()
                 await_exits([handle], time.monotonic() + _HOLD_SECONDS)

@@ -48,7 +48,7 @@ class Newborn:
 
     wrapper = False
 
-    def __init__(self, pid: int, output: int, cell: contextlib.ExitStack) -> None:
+    def __init__(self, pid: int, output: int, cell: "_Cell") -> None:
         self.pid = pid
         self.output = output
         self._cell = cell
@@ -56,15 +56,38 @@ class Newborn:
 
     def kill(self) -> None:
         kill(self.pid)
-        self._cell.close()
+        self._cell.kill()
 
     def reap(self) -> Exit | None:
         self._exit = self._exit or reap(self.pid)
+        if self._exit is not None:
+            self._cell.close()
         return self._exit
 
     def close(self) -> None:
         self._cell.close()
         os.close(self.output)
+
+
+class _Cell:
+    """The held cell of a command, if it has one that can be joined."""
+
+    def __init__(self, command: Command) -> None:
+        self._stack = contextlib.ExitStack()
+        joined = command.cell is not None and command.cell.level.can_be_joined
+        self._held = self._stack.enter_context(command.cell.hold(command.env)) if command.cell and joined else None
+
+    @property
+    def holder(self) -> int:
+        """The process whose namespaces are to be joined, 0 for none."""
+        return self._held.pid if self._held else 0
+
+    def kill(self) -> None:
+        if self._held:
+            self._held.kill()
+
+    def close(self) -> None:
+        self._stack.close()
 
 
 class Child:
@@ -212,15 +235,12 @@ class Parent:
 
     def begin(self, command: Command) -> Newborn:
         """The command in the ready child, in its cell. `Stillborn` if it does not begin, `OSError` without a cell."""
-        with contextlib.ExitStack() as stack:
-            return self._begin(command, _held(command, stack), stack.pop_all())
-
-    def _begin(self, command: Command, holder: int, cell: contextlib.ExitStack) -> Newborn:
+        cell = _Cell(command)
         assert self._child is not None
         child, self._child = self._child, None
         output, theirs = os.pipe()
         try:
-            newborn = Newborn(child.begin(self._request(command, holder), theirs), output, cell)
+            pid = child.begin(self._request(command, cell.holder), theirs)
         except BaseException:
             self._failed = True
             os.close(output)
@@ -229,7 +249,7 @@ class Parent:
         finally:
             os.close(theirs)
         self.breed()
-        return newborn
+        return Newborn(pid, output, cell)
 
     def _request(self, command: Command, holder: int) -> bytes:
         """What a process that this one started now would have from it, and the command."""
@@ -296,13 +316,6 @@ def _look(path: str) -> tuple[int, int, int]:
     except OSError:
         return (0, 0, 0)
     return (found.st_mtime_ns, found.st_size, found.st_ino)
-
-
-def _held(command: Command, stack: contextlib.ExitStack) -> int:
-    """The process whose namespaces are the command's cell, until the stack is closed; 0 if it has none."""
-    cell = command.cell
-    joined = cell is not None and cell.level.can_be_joined
-    return stack.enter_context(cell.hold(command.env)).pid if cell and joined else 0
 
 
 def _limits_of(command: Command) -> list[bytes]:
