@@ -29,7 +29,8 @@ linux = pytest.mark.skipif(not LINUX, reason="processes are found in /proc, and 
 DAG = Path(sys.executable).parent / "dag"
 PATIENCE = 30
 ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith(("DAG_", "CUDA_", "OMP_", "MKL_"))}
-CHARTER = """command = "sh train.sh"
+CHARTER = """sandbox = "none"
+command = "sh train.sh"
 metric = "val_bpb"
 direction = "minimize"
 budget = "60s"
@@ -43,9 +44,10 @@ def nvmlInit(): pass
 def nvmlShutdown(): pass
 def nvmlDeviceGetCount(): return 2
 def nvmlDeviceGetHandleByIndex(index): return index
+def nvmlDeviceGetHandleByUUID(uuid): return int(uuid.removeprefix("GPU-"))
 def nvmlDeviceGetUUID(index): return f"GPU-{index}"
 def nvmlDeviceGetName(index): return "H100"
-def nvmlDeviceGetMemoryInfo(index): return types.SimpleNamespace(total=80 << 30)
+def nvmlDeviceGetMemoryInfo(index): return types.SimpleNamespace(total=80 << 30, used=0)
 def nvmlDeviceGetPciInfo(index): return types.SimpleNamespace(busId=f"00000000:0{index}:00.0")
 def nvmlSystemGetDriverVersion(): return "570"
 """

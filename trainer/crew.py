@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dagstore.errors import DagError, Unavailable
+from trainer.strays import become_subreaper, clear
 
 MAX_DEATHS = 3
 """Deaths of a slot without a run between, after which it is not started again."""
@@ -87,6 +88,7 @@ class Crew:
         self._members = [Member(place) for place in range(size)]
         self._selector = selectors.DefaultSelector()
         self._failure: DagError | None = None
+        become_subreaper()  # what a member had running falls to us when it is killed
         self._end = math.inf
         """By the monotonic clock, once they were asked to go: then who is still there is killed."""
 
@@ -115,7 +117,9 @@ class Crew:
             reports = member.hear(key.fd)
             if reports is None:
                 self._selector.unregister(key.fd)
-                self._replace(member, member.await_end(PATIENCE))
+                status = member.await_end(PATIENCE)
+                clear(0, "", frozenset())
+                self._replace(member, status)
             for report in reports or ():
                 self._take_in(member, report)
 

@@ -10,6 +10,8 @@ from dagstore.platforms import platform_of, shared_by
 from trainer.devices import Gpu
 
 MAX_SLOTS = 1024
+SHARE = "DAG_GPU_SHARE"
+"""The variable that tells an experiment which fraction of its GPU to keep to; set only where others share it."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 JAX_SHARE = 0.9
 """What JAX may take of a slot's memory at once; the rest is for what it does not count."""
@@ -116,7 +118,7 @@ def _told(machine: Machine, share: _Share) -> dict[str, str]:
     if not share.gpus or share.sharers == 1:
         return {}
     memory = _memory(machine, share)
-    return {"DAG_GPU_SHARE": f"{1 / share.sharers:.6g}"} | ({"DAG_GPU_MEMORY": str(memory)} if memory else {})
+    return {SHARE: f"{1 / share.sharers:.6g}"} | ({"DAG_GPU_MEMORY": str(memory)} if memory else {})
 
 
 def _memory(machine: Machine, share: _Share) -> int:

@@ -12,7 +12,7 @@ from dagstore import BadInput
 from dagstore.model import Ended
 from trainer.evaluation import Evaluation, evaluated, evaluation_room, hidden_outside, withhold
 from trainer.fingerprint import FingerprintFailed, Fingerprints, asking
-from trainer.gauge import Limits
+from trainer.gauge import UNKNOWN, Limits
 from trainer.job import Job, lock_files, tampered
 from trainer.launch import Command
 from trainer.machine import environment, find_python, resolve
@@ -20,6 +20,7 @@ from trainer.metrics import Metrics
 from trainer.nursery import Nursery
 from trainer.process import Ending, execute
 from trainer.sandbox import Sandbox
+from trainer.slots import SHARE
 from trainer.surroundings import NoDataError, NoSandboxError, Room, Surroundings, room_of
 from trainer.verdict import judge_evaluated
 from trainer.vram import device_memory
@@ -53,7 +54,8 @@ class Trials:
         self._search_path = _search_path(root, environ)
         self._told = told or {}
         self._fingerprints = Fingerprints()
-        self._device = device_memory(environ.get("CUDA_VISIBLE_DEVICES"))
+        # What shares a device cannot be told from its neighbours there.
+        self._device = UNKNOWN if SHARE in self._told else device_memory(environ.get("CUDA_VISIBLE_DEVICES"))
         self._nursery = Nursery()
 
     def close(self) -> None:
