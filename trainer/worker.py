@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from dagstore import ClaimLost, NodeId, Store
-from dagstore import Status as Ended
+from dagstore import ClaimLost, NodeId, Status, Store
 from dagstore.claims import Claim, Standing
 from dagstore.model import Tree
 from dagstore.tickets import Taken
@@ -199,7 +198,7 @@ class Worker:
             self._give_back(job.claim)
             return None
         report = report_of(job, outcome, self._platform, self._setting.runner)
-        if report.run.status is Ended.INFRA and job.taken.ticket.failures + 1 < MAX_FAILURES:
+        if report.run.status is Status.INFRA and job.taken.ticket.failures + 1 < MAX_FAILURES:
             self._store.retry(job.claim, *report)
             return None
         view = self._store.complete(job.claim, *report)
