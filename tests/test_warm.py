@@ -1,6 +1,5 @@
 """Warm parents as a trainer uses them: whom they serve, when they are replaced, and that they fail into the cold."""
 
-import contextlib
 import os
 import shutil
 import signal
@@ -20,7 +19,7 @@ from trainer.launch import Command
 from trainer.nursery import MAX_PARENTS, Nursery
 from trainer.process import become_subreaper, execute
 from trainer.sandbox import strongest
-from trainer.strays import children
+from trainer.strays import children, sweep
 from trainer.view import View, narrow, tools
 from trainer.warm import Parent, Unfit
 from trainer.worker import Setting, Worker
@@ -543,7 +542,7 @@ def test_status_and_signals_come_out_of_a_cell(warmed, cell):
     assert (ending.exit_code, ending.log.splitlines()[-1]) == (1, b"ZeroDivisionError: division by zero")
 
 
-def test_what_outlives_a_warm_child_in_a_cell_is_ended(warmed, cell):
+def test_what_outlives_a_warm_child_in_a_cell_is_ended(warmed, cell, tmp_path):
     code = """
     import os, time
     reading, writing = os.pipe()
@@ -556,17 +555,9 @@ def test_what_outlives_a_warm_child_in_a_cell_is_ended(warmed, cell):
         os._exit(0)
     os.read(reading, 1)
     """
-    before = set(os.listdir("/proc"))
-    facts, ending = warmed.run(textwrap.dedent(code), cell=cell)
+    facts, ending = warmed.run(textwrap.dedent(code), cell=cell, mark=tmp_path.name)
     assert (facts, ending.exit_code) == (WARM, 0)
-    assert [pid for pid in set(os.listdir("/proc")) - before if _sleeps(pid)] == []
-
-
-def _sleeps(pid):
-    """Whether it is a process of the script above, by its arguments, which it has from the warm child."""
-    with contextlib.suppress(OSError):
-        return b"train.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    return False
+    assert sweep(tmp_path.name) == 0
 
 
 def test_time_is_up_in_a_cell_too(warmed, cell):
