@@ -19,7 +19,10 @@ alternating rounds; compare ratios, not times. A ratio is ours against the refer
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A workload's rows and where they come from: `commit` (`+` if there were changes beside it), `date`, machine."""
+    """A workload's rows and where they come from: `commit` (`+` if there were changes beside it), `date`, machine.
+
+    `seconds` is what it took, 0 if that was not kept.
+    """
 
     workload: str
     commit: str
@@ -65,7 +68,8 @@ def _read(document: dict[str, Any]) -> Measured:
 def _section(it: Measured) -> Iterator[str]:
     yield f"## {it.workload}\n"
     yield table({it.workload: it.rows}) + "\n"
-    yield f"{it.date} at {it.commit}, {it.seconds:.0f} s. {_facts(it.machine)}. {_facts(it.versions)}.\n"
+    took = f", {it.seconds:.0f} s" if it.seconds else ""
+    yield f"{it.date} at {it.commit}{took}. {_facts(it.machine)}. {_facts(it.versions)}.\n"
 
 
 def _facts(facts: Mapping[str, str]) -> str:

@@ -3,8 +3,8 @@
 Covered, on Linux: children that ignore SIGTERM, hold the output open, leave the group or the session, or clear their
 environment (the last only after `become_subreaper`, or in a cell with namespaces, whose end is the end of all that is
 in it); and, within what is sampled ten times a second, those that take more memory, disk or processes than they may.
-A trainer killed with SIGKILL takes the command with it where
-util-linux' `setpriv` is installed; what the command had started is for the next trainer's `sweep`.
+A trainer killed with SIGKILL takes the command with it where util-linux' `setpriv` is installed; what the command had
+started is for the next trainer's `sweep`.
 Elsewhere only the process group is killed.
 Not covered: work handed to daemons that ran before (cron, docker), and processes stuck inside the kernel.
 
