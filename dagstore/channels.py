@@ -21,6 +21,9 @@ from dagstore.storage import Reader, Writer
 
 DOUBT = 0.5
 """How many squared deviations the assumed noise counts for beside those that were seen, in the width of intervals."""
+FINENESS = 1024
+"""The noise is rounded to this part of its power of two, finer than half a million repeats tell it: so that one more
+repeat seldom changes every estimate of a large column."""
 _ABSURD = 1e6
 """Noise that is assumed is taken for at most so many times that which was seen."""
 
@@ -95,12 +98,12 @@ def scale(pool: Pool, learned: Learned) -> Scale:
         return Scale(0.0, Z90, ())
     if not freedom or not pool.squares:
         return Scale(learned.assumed or None, Z90, ())
-    sd = math.sqrt(pool.squares / freedom)
+    sd = _rounded(math.sqrt(pool.squares / freedom))
     if not 1e-140 < sd < 1e140:
         return Scale(sd, Z90, ())
     doubt = DOUBT if learned.assumed else 0
     ratio = (doubt * min(learned.assumed / sd, _ABSURD) ** 2 + freedom) / (doubt + freedom)
-    wide = _wide(doubt + freedom) * math.sqrt(ratio)
+    wide = _rounded(_wide(doubt + freedom) * math.sqrt(ratio))
     return Scale(sd, wide, steps_of(learned.shares, sd) if learned.shares else ())
 
 
@@ -153,6 +156,11 @@ def _read(number: bytes, row: bytes) -> Channel:
     learned = Learned(assumed, tuple(shares), *more)
     names = ProtocolId(protocol), platform, metric, Direction(direction)
     return Channel(int.from_bytes(number, "big"), *names, runs, Pool(*pool), trees, learned)
+
+
+def _rounded(value: float) -> float:
+    part, power = math.frexp(value)
+    return math.ldexp(round(part * FINENESS) / FINENESS, power)
 
 
 def _wide(freedom: float) -> float:

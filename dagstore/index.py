@@ -22,7 +22,7 @@ from dagstore.records import NODE, read_record
 from dagstore.rows import append_row, count_nodes, pair, read_row
 from dagstore.storage import INDEXED, SETS, Reader, Writer, after
 
-VERSION = 5
+VERSION = 6
 VERSION_KEY = b"version"
 DERIVED = (*SETS, "graph", "rank", "alias", "census")
 
