@@ -103,6 +103,17 @@ def test_changed_lines_of_long_files_are_as_few_as_can_be() -> None:
     assert sum(d - c for _, _, c, d in found) == 4
 
 
+@given(st.integers(0, 98), st.integers(0, 98), st.sampled_from([b"\n", b""]))
+def test_a_line_out_and_another_one_in_elsewhere_are_all_that_changed(out: int, into: int, end: bytes) -> None:
+    lines = [b"line %d\n" % number for number in range(100)]
+    changed = lines[:out] + lines[out + 1 :]
+    changed.insert(into, b"new\n")
+    old, new = b"".join(lines).removesuffix(b"\n") + end, b"".join(changed).removesuffix(b"\n") + end
+    found = hunks_of(old, new, 0)
+    assert patched(split_lines(old), found) == split_lines(new)
+    assert sum(hunk.end - hunk.start for hunk in found) == sum(len(hunk.new_lines) for hunk in found) == 1
+
+
 def test_long_files_of_equal_lines_take_bounded_time() -> None:
     old = [b"0\n"] * 30_000 + [b"old\n"]
     new = [b"new\n"] + [b"0\n"] * 29_000 + [b"1\n"]
