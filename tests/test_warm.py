@@ -510,13 +510,19 @@ print(os.listdir(os.path.dirname(os.getcwd())))
 """
 
 
-@pytest.fixture
-def cell(warmed, tmp_path):
-    """What confines the experiments of the bench, by bubblewrap: others cannot be joined."""
+@pytest.fixture(scope="module")
+def sandbox():
+    """Found out while there is no bench, whose warm parent has a child at any time: that would never end."""
     before = children()
-    sandbox = strongest((Level.BUBBLEWRAP, Level.NONE))
-    for orphan in children() - before:  # of the trial, since this process inherits them already
+    found = strongest((Level.BUBBLEWRAP, Level.NONE))
+    for orphan in children() - before:  # of the trial, where this process inherits them already
         os.waitpid(orphan, 0)
+    return found
+
+
+@pytest.fixture
+def cell(warmed, sandbox, tmp_path):
+    """What confines the experiments of the bench, by bubblewrap: others cannot be joined."""
     if sandbox.level is Level.NONE:
         pytest.skip(sandbox.lacking[0][1])
     for name in ("home", "tmp"):
