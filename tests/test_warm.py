@@ -257,7 +257,7 @@ def test_a_trainer_that_is_told_to_stop_does_not_wait_for_imports(bench, tmp_pat
 @pytest.mark.parametrize("victim", [_parent, _ready])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGSTOP])
 def test_a_hostile_script_costs_warmth_and_no_truth(victim, number, warmed, monkeypatch):
-    monkeypatch.setattr("trainer.warm.ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("trainer.child.ANSWER_SECONDS", 0.3)
     attack = []
 
     def strike(_chunk):

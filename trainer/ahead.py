@@ -1,4 +1,4 @@
-"""Has the files of the next experiment ready before the one in hand ends.
+"""Has the next experiment ready before the one in hand ends: its files, its cell, and the child that waits inside.
 
 Nothing is claimed for that: whoever is idle may take the ticket, and what was prepared for another one is thrown away.
 """
@@ -9,72 +9,88 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from dagstore import Charter, DagError, NodeId, Store
+from dagstore import DagError, NodeId, Store
 from dagstore.model import Tree
+from trainer.job import Files
+from trainer.nursery import Ready
 
 LOOK = 0.25
 """Seconds between two looks at what is next in line."""
 
 
-class Files(NamedTuple):
-    """A node's charter and tree, and the home that its files lie in."""
-
-    node: NodeId
-    charter: Charter
-    tree: Tree
-    home: Path
-
-    @property
-    def work(self) -> Path:
-        return self.home / "work"
-
-
 def lay_out(store: Store, node: NodeId, home: Path) -> Files:
     """Write a node's files below `home`, which is new."""
-    files = Files(node, store.charter(node), Tree(store.files(node)), home)
+    files = Files(node, store.charter(node), Tree(store.files(node)), store.folder, home)
     store.checkout(node, files.work)
     (home / "out").mkdir()
     return files
 
 
-class Ahead:
-    """A thread that prepares what is next in line, on the desk, as long as it is wanted."""
+class Prepared(NamedTuple):
+    """An experiment's files, and a child that stands by in their cell, if it can have one."""
 
-    def __init__(self, store: Store, desk: Path, prepared: Callable[[], None]) -> None:
+    files: Files
+    standby: Ready | None = None
+
+
+class Ahead:
+    """A thread that prepares what is next in line, on the desk, as long as it is wanted.
+
+    `ready` makes a child stand by for files. One whose experiment never begins is ended by the next call of `prepared`,
+    or by `close`.
+    """
+
+    def __init__(
+        self, store: Store, desk: Path, ready: Callable[[Files], Ready | None], told: Callable[[], None]
+    ) -> None:
         self._store = store
         self._desk = desk
-        self._told = prepared
+        self._make_ready = ready
+        self._told = told
         self._numbers = itertools.count()
         self._lock = threading.Lock()
-        self._ready: Files | None = None
+        self._next: Prepared | None = None
+        self._given: Prepared | None = None
         self._wanted, self._over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def want(self) -> None:
-        """From now on, until `files` is called, keep ready what is next."""
+        """From now on, until `prepared` is called, keep ready what is next."""
         self._wanted.set()
 
-    def files(self, node: NodeId, home: Path) -> Files:
+    def prepared(self, node: NodeId, home: Path) -> Prepared:
         """The node's files at `home`: moved there if they were ready, else written there."""
         self._wanted.clear()
         with self._lock:
-            ready, self._ready = self._ready, None
-        if ready is not None and ready.node == node:
+            self._end(self._given)
+            self._given, self._next = self._next, None
+        if self._given is not None and self._given.files.node == node:
             with contextlib.suppress(OSError):
-                os.rename(ready.home, home)
-                return ready._replace(home=home)
-        if ready is not None:
-            shutil.rmtree(ready.home, ignore_errors=True)
-        return lay_out(self._store, node, home)
+                os.rename(self._given.files.home, home)
+                return self._given._replace(files=replace(self._given.files, home=home))
+        self._throw_away(self._given)
+        return Prepared(lay_out(self._store, node, home))
 
     def close(self) -> None:
         self._over.set()
         self._wanted.set()
         self._thread.join()
+        self._end(self._given)
+        self._throw_away(self._next)
+
+    def _throw_away(self, prepared: Prepared | None) -> None:
+        self._end(prepared)
+        if prepared is not None:
+            shutil.rmtree(prepared.files.home, ignore_errors=True)
+
+    def _end(self, prepared: Prepared | None) -> None:
+        if prepared is not None and prepared.standby is not None:
+            prepared.standby.end()
 
     def _run(self) -> None:
         while self._wanted.wait() and not self._over.is_set():
@@ -84,10 +100,11 @@ class Ahead:
 
     def _prepare(self) -> None:
         ticket = self._store.next_in_line()
-        if not self._wanted.is_set() or ticket is None or (self._ready and self._ready.node == ticket.node):
+        if not self._wanted.is_set() or ticket is None or (self._next and self._next.files.node == ticket.node):
             return
-        old, self._ready = self._ready, None
-        if old is not None:
-            shutil.rmtree(old.home, ignore_errors=True)
-        self._ready = lay_out(self._store, ticket.node, self._desk / str(next(self._numbers)))
+        old, self._next = self._next, None
+        self._throw_away(old)
+        files = lay_out(self._store, ticket.node, self._desk / str(next(self._numbers)))
+        self._next = Prepared(files)
+        self._next = Prepared(files, self._make_ready(files))
         self._told()

@@ -30,7 +30,7 @@ def arguments(view: View, user: Sequence[str]) -> list[str]:
         *_kernel(),
         *_devices(view.shared),
         *_files(view),
-        *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", view.cwd, "--"),
+        *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", view.seen(view.cwd), "--"),
     ]
 
 
@@ -59,10 +59,10 @@ def _files(view: View) -> Iterator[str]:
     """In the order of depth, so that nothing is hidden by what lies above it."""
     binds = [
         ("--bind", view.tmp, "/tmp"),  # noqa: S108
-        ("--bind", view.home, view.home_at),
+        ("--bind", view.home, view.seen(view.home_at)),
         *(("--ro-bind", path, path) for path in view.readable),
-        *(("--bind", path, path) for path in view.writable),
-        *(("--ro-bind", path, path) for path in view.fixed),
+        *(("--bind", path, view.seen(path)) for path in view.writable),
+        *(("--ro-bind", path, view.seen(path)) for path in view.fixed),
     ]
     for bind in sorted(binds, key=lambda bind: os.path.normpath(bind[2]).count("/")):
         yield from bind

@@ -52,8 +52,8 @@ class Held(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Cell:
     """`prefix` becomes the command by exec. `rlimits` are (soft, hard) by the number of the resource; they are set by
-    the prefix, and whoever joins a held cell sets them itself. So it is with `group`: the file of a control group that
-    a process writes 0 to in order to be in it, empty if there is none.
+    the prefix, and whoever joins a held cell sets them itself. So it is with `groups`: the files of control groups that
+    a process writes 0 to in order to be in them. `cwd` is where the command begins, as it is called inside.
 
     `wrapper` is true if the started process is not the command but waits for it: it gets no signal but SIGKILL, which
     ends everything inside, and a signal that killed the command arrives as exit code 128 and its number.
@@ -62,24 +62,25 @@ class Cell:
     level: Level
     prefix: tuple[str, ...] = ()
     rlimits: Mapping[int, tuple[int, int]] | None = None
-    group: str = ""
+    groups: tuple[str, ...] = ()
     wrapper: bool = False
+    cwd: str = ""
 
     def wrap(self, argv: Sequence[str]) -> tuple[str, ...]:
         """The command line that runs `argv` inside."""
         return (*self.prefix, *argv)
 
     @contextmanager
-    def hold(self, env: Mapping[str, str]) -> Iterator[Held]:
+    def hold(self) -> Iterator[Held]:
         """Keeps the namespaces in being around an idle process, for others to join; leaving kills all inside and waits.
 
-        Only of a whole cell. `OSError` if it cannot be made.
+        Only of a whole cell, until the thread ends that began to. `OSError` if it cannot be made.
         """
         if not self.level.is_whole:
             raise OSError(f"a cell of level {self.level} has no namespaces to join")
         pipe = subprocess.PIPE
         idle = self.wrap(("/bin/sh", "-c", "echo; read end"))
-        holder = subprocess.Popen(idle, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(env), start_new_session=True)
+        holder = subprocess.Popen(idle, stdin=pipe, stdout=pipe, stderr=pipe, env={}, process_group=0)
         try:
             assert holder.stdout is not None
             assert holder.stderr is not None

@@ -5,6 +5,7 @@ files below `$DAG_OUT` are there, read-only and without links. What an evaluatio
 than a number: unpickling it, or importing it, would let the experiment's code in.
 """
 
+import contextlib
 import os
 import stat
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from dagstore.charter import is_outside
 from dagstore.model import Entry, Mode
-from trainer.job import Job, content
+from trainer.job import Files, Job, content
 from trainer.metrics import Metrics, collect
 from trainer.process import Ending
 from trainer.surroundings import Room, make_room
@@ -28,13 +29,14 @@ class Evaluation:
     metrics: Metrics
 
 
-def withhold(job: Job) -> None:
-    """Takes out of the experiment's folder what only the evaluation may see."""
-    for entry in job.tree:
-        if job.charter.is_hidden(entry.path):
-            kept = _withheld(job, entry)
+def withhold(files: Files) -> None:
+    """Takes out of the experiment's folder what only the evaluation may see, where that was not done before."""
+    for entry in files.tree:
+        if files.charter.is_hidden(entry.path):
+            kept = _withheld(files, entry)
             kept.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(job.work / entry.path, kept)
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(files.work / entry.path, kept)
 
 
 def evaluation_room(job: Job, hidden: tuple[str, ...]) -> Room:
@@ -43,7 +45,7 @@ def evaluation_room(job: Job, hidden: tuple[str, ...]) -> Room:
     `OSError` if a locked file is not what the tree says.
     """
     home = job.home / FOLDER
-    room = make_room(Room(job.folder, home, home / "work", home / "out", job.outputs, hidden, read_only=True))
+    room = make_room(Room(job.folder, job.home, home, home / "work", home / "out", job.outputs, hidden, read_only=True))
     room.work.mkdir()
     for entry in job.tree:
         if job.charter.is_locked(entry.path):
@@ -61,8 +63,8 @@ def evaluated(ending: Ending, room: Room) -> Evaluation:
     return Evaluation(ending, collect(ending.log, room.out / "metrics.json", room.out / "steps.jsonl"))
 
 
-def _withheld(job: Job, entry: Entry) -> Path:
-    return job.home / "hidden" / entry.path
+def _withheld(files: Files, entry: Entry) -> Path:
+    return files.home / "hidden" / entry.path
 
 
 def _put(entry: Entry, data: bytes | None, path: Path) -> None:

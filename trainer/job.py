@@ -1,4 +1,4 @@
-"""One experiment in hand: where it lies, what it is measured against, and what it left there."""
+"""One experiment: where it lies, what it is measured against, and what it left there."""
 
 import os
 import stat
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from dagstore import BlobId, Charter
+from dagstore import BlobId, Charter, NodeId
 from dagstore.claims import Claim
 from dagstore.model import Entry, Mode, Tree
 from dagstore.tickets import Taken
+from trainer.nursery import Ready
 
 LOCKS = (
     *("uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "pylock.toml", "pixi.lock", "conda-lock.yml"),
@@ -20,23 +21,17 @@ LOCKS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """A ticket in hand and the node's files; `home` holds everything of it and goes as a whole."""
+class Files:
+    """A node's charter and tree, and its files; `home` holds everything of it and goes as a whole.
 
-    taken: Taken
+    `folder` is the store's.
+    """
+
+    node: NodeId
     charter: Charter
     tree: Tree
+    folder: Path
     home: Path
-    mark: str
-
-    @property
-    def claim(self) -> Claim:
-        return self.taken.claim
-
-    @property
-    def folder(self) -> Path:
-        """The store's folder."""
-        return self.home.parent.parent
 
     @property
     def work(self) -> Path:
@@ -59,6 +54,19 @@ class Job:
     @property
     def steps(self) -> Path:
         return self.home / "out" / "steps.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Files):
+    """A ticket in hand and the node's files. `standby` is a child that is ready in their cell, if there is one."""
+
+    taken: Taken
+    mark: str
+    standby: Ready | None = None
+
+    @property
+    def claim(self) -> Claim:
+        return self.taken.claim
 
 
 def lock_files(tree: Tree) -> Mapping[str, str]:

@@ -5,18 +5,21 @@ measures one node and ends pays for nothing. Served are commands `python SCRIPT 
 either way: same interpreter, same modules found, same environment for whatever reads it while it is imported.
 """
 
+import contextlib
 import os
 import re
 import threading
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from dagstore.printable import one_line
+from trainer.child import Newborn, Standby, Stillborn
 from trainer.launch import Command, Launched, Program
 from trainer.strays import is_subreaper
-from trainer.warm import MARK_ROOM, Parent, Stillborn, Unfit
+from trainer.warm import MARK_ROOM, Parent, Unfit
 
 MAX_PARENTS = 3
 """Parents kept; the one that was idle for longest is ended for another."""
@@ -54,18 +57,33 @@ class Kind(NamedTuple):
     variables: tuple[tuple[str, str], ...]
 
 
-class Start:
-    """Launches one command, by the parent that was found for it or else cold."""
+class Ready(NamedTuple):
+    """A child that stands by in the cell of the next experiment of a kind, and whose child it is."""
 
-    def __init__(self, parent: Parent | None, facts: Mapping[str, str]) -> None:
-        self._parent = parent
+    parent: Parent
+    standby: Standby
+
+    def end(self) -> None:
+        """It is gone, unless its script has begun."""
+        self.standby.end()
+
+
+class Start:
+    """Launches one command: by the child that is ready for it, by the parent that was found for it, or else cold."""
+
+    def __init__(
+        self, warm: Callable[[Command], Launched] | None, names: frozenset[str], facts: Mapping[str, str]
+    ) -> None:
+        """`warm` begins it in a child of a parent with modules of these `names`; None if no parent can serve it."""
+        self._warm = warm
+        self._names = names
         self.facts = facts
 
     def __call__(self, command: Command) -> Launched:
-        if self._parent is None or _shadowed(self._parent.names, command):
+        if self._warm is None or _shadowed(self._names, command):
             return Program(command)
         try:
-            newborn = self._parent.begin(command)
+            newborn = self._warm(command)
         except (Stillborn, OSError) as error:
             self.facts = cold(f"a warm child did not begin: {error}")
             return Program(command)
@@ -80,27 +98,66 @@ def cold(reason: str) -> dict[str, str]:
 
 
 class Nursery:
-    """The warm parents of one trainer. Used by one thread; what it made ends with it (`close`) or with the thread."""
+    """The warm parents of one trainer. What it made ends with it (`close`) or with the thread that made it.
+
+    One thread calls `start`; meanwhile another one may call `ready`.
+    """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._met: set[Kind] = set()
         self._unfit: set[Kind] = set()
         self._parents: dict[Kind, Parent] = {}
 
-    def start(self, command: Command, modules: Sequence[str], stop: threading.Event | None = None) -> Start:
+    def start(
+        self,
+        command: Command,
+        modules: Sequence[str],
+        stop: threading.Event | None = None,
+        ready: Ready | None = None,
+    ) -> Start:
         """How to launch this command; `facts` of it say afterwards how it was.
 
-        Waits for a parent's imports if the kind of experiment is new and was met before, or has changed; until `stop`.
+        By `ready`, if that is a child of the parent that serves this. Waits for a parent's imports if the kind of
+        experiment is new and was met before, or has changed; until `stop`.
         """
         if not modules:
-            return Start(None, {})
+            return Start(None, frozenset(), {})
         kind = kind_of(command, modules)
         if kind is None or not is_subreaper():
-            return Start(None, {"start": "cold"})
+            return Start(None, frozenset(), {"start": "cold"})
         try:
-            return Start(self._parent(kind, stop), {"start": "cold"})
+            with self._lock:
+                parent = self._parent(kind, stop)
         except Unfit as error:
-            return Start(None, cold(str(error)))
+            return Start(None, frozenset(), cold(str(error)))
+        if parent is None:
+            return Start(None, frozenset(), {"start": "cold"})
+        mine = ready if ready is not None and ready.parent is parent else None
+        return Start(partial(self._begin, parent, mine), parent.names, {"start": "cold"})
+
+    def _begin(self, parent: Parent, ready: Ready | None, command: Command) -> Newborn:
+        with self._lock:
+            if ready is not None:
+                with contextlib.suppress(Stillborn, OSError):  # it never begins: another one may
+                    return parent.begin(command, ready.standby)
+            newborn = parent.begin(command, parent.stand_by(command.cell))
+            parent.breed()
+            return newborn
+
+    def ready(self, command: Command, modules: Sequence[str]) -> Ready | None:
+        """A child in the cell of this command, for whatever has the same cell; None if there is no parent for it yet.
+
+        Whoever asked ends it.
+        """
+        kind = kind_of(command, modules)
+        with self._lock, contextlib.suppress(Stillborn, OSError):
+            parent = self._parents.get(kind) if kind is not None else None
+            if parent is not None and parent.current():
+                standby = parent.stand_by(command.cell)
+                parent.breed()
+                return Ready(parent, standby)
+        return None
 
     def _parent(self, kind: Kind, stop: threading.Event | None) -> Parent | None:
         """None if there is none yet, or cannot be. Why it cannot is raised once."""
@@ -126,8 +183,9 @@ class Nursery:
 
     def close(self) -> None:
         """Ends every parent; the experiment in hand goes on."""
-        while self._parents:
-            self._parents.popitem()[1].close()
+        with self._lock:
+            while self._parents:
+                self._parents.popitem()[1].close()
 
 
 def kind_of(command: Command, modules: Sequence[str]) -> Kind | None:

@@ -5,8 +5,9 @@ it uses nothing of ours and runs on Python 3.8 and later. It imports little itse
 in a workspace too makes that workspace's experiment start cold.
 
 CONTROL is a socket. On it goes out what was loaded, or why it cannot serve; each byte that comes in brings the socket
-of one new child. A child says that it is ready, waits there for one request, and says that it is set, or why it cannot
-be. The script begins when it is told to: until then the trainer may start it elsewhere.
+of one new child. A child says that it is ready, moves to the place that it is told, waits there for one request, and
+says that it is set, or why it cannot be. The script begins when it is told to: until then the trainer may start it
+elsewhere.
 
 Children do not stay ours: the process between us and them ends at once, so they pass to the trainer, which is the
 reaper of orphans among its descendants and gets their exit status and memory first hand.
@@ -152,47 +153,51 @@ def spawn() -> bool:
 
 
 def wait(sock: _socket.socket, shown: "list[tuple[int, int]]") -> "tuple[int, str]":
-    """Becomes what the request says; only returns if that succeeded."""
+    """Moves, and becomes what the request says; only returns if that succeeded."""
     sock.sendall(pack([b"ready", b"%d" % os.getpid()]))
-    groups, handles = receive(sock)
-    if not groups:
-        os._exit(0)
     try:
-        script = become(sock, groups, handles, shown)
+        move(sock, *heard(sock)[0])
+        sock.sendall(pack([b"placed"]))
+        groups, handles = heard(sock)
+        script = become(groups, handles[0], shown)
     except BaseException as error:
         sock.sendall(pack([b"failed", f"{type(error).__name__}: {error}".encode("utf-8", "replace")]))
         os._exit(0)
     sock.sendall(pack([b"set"]))
-    await_word(sock)
+    heard(sock)
     sock.close()
     return script
 
 
-def await_word(sock: _socket.socket) -> None:
-    if not receive(sock)[0]:
+def heard(sock: _socket.socket) -> "tuple[list[list[bytes]], list[int]]":
+    """What the trainer says next; where it says nothing any more, this process ends."""
+    groups, handles = receive(sock)
+    if not groups:
         os._exit(0)
+    return groups, handles
 
 
-def become(
-    sock: _socket.socket, groups: "list[list[bytes]]", handles: "list[int]", shown: "list[tuple[int, int]]"
-) -> "tuple[int, str]":
+def move(sock: _socket.socket, holder: "list[bytes]", files: "list[bytes]") -> None:
+    """Into the control groups that have these files, and into the namespaces of `holder`, if there is one, for good."""
+    for file in files:
+        join(file)
+    for pid in map(int, holder):
+        enter(sock, pid)
+        renounce()
+
+
+def become(groups: "list[list[bytes]]", output: int, shown: "list[tuple[int, int]]") -> "tuple[int, str]":
     """Makes up for all that differs from a fresh interpreter about to run the script; the script as it was opened."""
-    argv, variables, (cwd, mark, holder, group), affinity, limits = groups
+    argv, variables, (cwd, mark), affinity, limits = groups
     os.setsid()
-    if group:
-        join(group)
-    if int(holder):
-        enter(sock, int(holder))
     os.chdir(cwd)
-    streams(handles[0])
+    streams(output)
     allowances(affinity, limits)
     environment(variables)
     words = [os.fsdecode(word) for word in argv]
     restart()
     arguments(words)
     file = opened(words[1])
-    if int(holder):
-        renounce()
     label(shown[0], mark)
     label(shown[1], b"\0".join(argv))
     libc.prctl(PR_SET_DUMPABLE, 1)
@@ -223,7 +228,7 @@ def enter(sock: _socket.socket, holder: int) -> None:
     if child:
         sock.sendall(pack([b"inside", b"%d" % child]))
         os._exit(0)
-    await_word(sock)  # the trainer has reaped the process between, so this one is the trainer's own now
+    heard(sock)  # the trainer has reaped the process between, so this one is the trainer's own now
 
 
 def renounce() -> None:

@@ -58,7 +58,8 @@ class Sandbox:
             return Cell(Level.NONE)
         limits, group = _rlimits(self.level), bounded(most_tasks()) if os.geteuid() == 0 else ""
         prefix = (*joining(group), *_prlimit(limits), *self._confined(view))
-        return Cell(self.level, prefix, limits, group, wrapper=self.level.is_whole)
+        groups = (group,) if group else ()
+        return Cell(self.level, prefix, limits, groups, wrapper=self.level.is_whole, cwd=view.seen(view.cwd))
 
     def _confined(self, view: View) -> tuple[str, ...]:
         if self.level is Level.BUBBLEWRAP:

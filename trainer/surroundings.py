@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dagstore import BadInput, Charter
 from dagstore.charter import is_outside
 from dagstore.model import Mode
 from trainer.cell import Cell, Level
-from trainer.job import Job
+from trainer.job import Files
 from trainer.machine import interpreter_folders
 from trainer.sandbox import Sandbox
 from trainer.variables import allowed
@@ -18,7 +18,9 @@ from trainer.view import View, hops, narrow, tools, within
 OUTSIDE = ("/etc", "/var", "/run", "/proc", "/dev", "/tmp", "/home", "/root", "/mnt", "/media", "/srv", "/opt")  # noqa: S108
 """Folders that are never shown as a whole only because a program lies in them."""
 _MOST_FIXED = 1000
-
+INSIDE = "experiment"
+"""What the folder of an experiment is called in a cell that has names of its own: the same for each, whether or not it
+was made ready before anybody had claimed it."""
 
 REMEDY = 'install bubblewrap and let it make user namespaces (docs/sandbox.md), or say sandbox = "auto"'
 
@@ -35,12 +37,13 @@ class NoDataError(Exception):
 class Room:
     """Where a command runs.
 
-    `store` is the store's folder, `home` the one for what is its own: `work` is its directory, `out` where it reports,
-    `outputs` what it hands on, `read_only` if that was handed on to it. `readable` are paths that only this command may
-    read, `fixed` what it may not change.
+    `store` is the store's folder, `whole` the experiment's with all that follows. `home` is for what is its own: `work`
+    is its directory, `out` where it reports, `outputs` what it hands on, `read_only` if that was handed on to it.
+    `readable` are paths that only this command may read, `fixed` what it may not change.
     """
 
     store: Path
+    whole: Path
     home: Path
     work: Path
     out: Path
@@ -54,12 +57,13 @@ class Room:
         return tuple(map(str, (self.work, self.out, *(() if self.read_only else (self.outputs,)))))
 
 
-def room_of(job: Job) -> Room:
+def room_of(files: Files) -> Room:
     """The experiment's room, its folders made."""
-    locked = [entry.path for entry in job.tree if job.charter.is_locked(entry.path) and entry.mode is not Mode.LINK]
-    paths = [str(job.work / path) for path in locked if not job.charter.is_hidden(path)]
+    charter, home, work = files.charter, files.home, files.work
+    locked = [entry.path for entry in files.tree if charter.is_locked(entry.path) and entry.mode is not Mode.LINK]
+    paths = [str(work / path) for path in locked if not charter.is_hidden(path)]
     fixed = tuple(path for path in paths if os.path.isfile(path))[:_MOST_FIXED]
-    return make_room(Room(job.folder, job.home, job.work, job.metrics.parent, job.outputs, fixed=fixed))
+    return make_room(Room(files.folder, home, home, work, files.metrics.parent, files.outputs, fixed=fixed))
 
 
 def make_room(room: Room) -> Room:
@@ -105,12 +109,26 @@ class Surroundings:
             fixed=(*room.fixed, *((str(room.outputs),) if room.read_only else ())),
             network=charter.network,
             shared=charter.memory,
+            here=str(room.whole),
+            there=str(self._seen_at(sandbox, room)),
         )
         return sandbox.cell(view)
 
+    def seen(self, charter: Charter, room: Room) -> Room:
+        """The room as what runs in it calls it."""
+        there = self._seen_at(self.confinement(charter), room)
+        home, work, out, outputs = (
+            there / path.relative_to(room.whole) for path in (room.home, room.work, room.out, room.outputs)
+        )
+        return replace(room, whole=there, home=home, work=work, out=out, outputs=outputs)
+
+    def _seen_at(self, sandbox: Sandbox, room: Room) -> Path:
+        """What its whole folder is called inside, where mounts can do that."""
+        return room.store / "scratch" / INSIDE if sandbox.level is Level.BUBBLEWRAP else room.whole
+
     def variables(self, charter: Charter, room: Room, search_path: str) -> dict[str, str]:
-        """The variables of the trainer that a command gets, and those that its folders need."""
-        sandbox = self.confinement(charter)
+        """The variables of the trainer that a command gets, and those that its folders need, as it calls them."""
+        sandbox, room = self.confinement(charter), self.seen(charter, room)
         fixed = {
             "PATH": search_path,
             "UV_PROJECT_ENVIRONMENT": str(self.root / ".venv"),  # else `uv run` makes one for every experiment

@@ -1,5 +1,6 @@
 """Runs one experiment: what it asks of the machine, the commands of its charter, and how that ended."""
 
+import contextlib
 import errno
 import os
 import threading
@@ -13,11 +14,11 @@ from dagstore.model import Ended
 from trainer.evaluation import Evaluation, evaluated, evaluation_room, hidden_outside, withhold
 from trainer.fingerprint import FingerprintFailed, Fingerprints, asking
 from trainer.gauge import UNKNOWN, Limits
-from trainer.job import Job, lock_files, tampered
+from trainer.job import Files, Job, lock_files, tampered
 from trainer.launch import Command
 from trainer.machine import environment, find_python, resolve
 from trainer.metrics import Metrics
-from trainer.nursery import Nursery
+from trainer.nursery import Nursery, Ready
 from trainer.process import Ending, execute
 from trainer.sandbox import Sandbox
 from trainer.slots import SHARE
@@ -62,8 +63,26 @@ class Trials:
         """Ends what was kept for the next experiment."""
         self._nursery.close()
 
-    def run(self, job: Job, halt: threading.Event, on_output: Callable[[bytes], None]) -> Outcome:
-        """The experiment's outcome; also one that could not begin has one."""
+    def ready(self, files: Files) -> Ready | None:
+        """A child that stands by in the cell of an experiment with these files, whoever will claim it; None if it can
+        have none. What keeps it from running is said when it is run.
+        """
+        if not files.charter.preload:
+            return None
+        with contextlib.suppress(BadInput, NoSandboxError, NoDataError, OSError):
+            withhold(files)
+            command = self._unclaimed(files, files.charter.command, room_of(files))
+            return self._nursery.ready(command, files.charter.preload)
+        return None
+
+    def run(
+        self,
+        job: Job,
+        halt: threading.Event,
+        on_output: Callable[[bytes], None],
+        on_start: Callable[[], None] = lambda: None,
+    ) -> Outcome:
+        """The experiment's outcome; also one that could not begin has one. `on_start` is called once it has begun."""
         started = int(time.time() * 1000)
         try:
             withhold(job)
@@ -79,8 +98,8 @@ class Trials:
             return Outcome(Ending(failure=f"here: {error}"), started)
         except FingerprintFailed as error:
             return Outcome(error.ending, started)
-        start = self._nursery.start(command, job.charter.preload, halt)
-        ending = execute(command, stop=halt, on_output=on_output, launch=start)
+        start = self._nursery.start(command, job.charter.preload, halt, job.standby)
+        ending = execute(command, stop=halt, on_output=on_output, on_start=lambda _: on_start(), launch=start)
         evaluation = self._evaluate(job, ending, halt)
         if evaluation and evaluation.ending.cancelled:
             ending = replace(ending, cancelled=True)
@@ -115,34 +134,39 @@ class Trials:
         return self._fingerprints.learn(job, execute(command, stop=halt))
 
     def _command(self, job: Job, line: str, room: Room) -> Command:
+        command = self._unclaimed(job, line, room)
+        return replace(command, env={**command.env, "DAG_SEED": str(job.taken.ticket.number)}, mark=job.mark)
+
+    def _unclaimed(self, files: Files, line: str, room: Room) -> Command:
+        """The command without what its claim adds to it."""
         argv = resolve(line, self._search_path)
         python = find_python(argv, self._search_path)
         return Command(
             argv=argv,
             cwd=room.work,
-            env=self._variables(job, room),
-            budget=job.charter.budget,
-            grace=job.charter.grace,
-            log_limit=job.charter.log_limit,
-            mark=job.mark,
-            cell=self._surroundings.cell(job.charter, room, python, self._search_path),
-            limits=Limits(job.charter.memory, job.charter.disk),
-            folder=job.home,
-            ready=job.ready,
+            env=self._variables(files, room),
+            budget=files.charter.budget,
+            grace=files.charter.grace,
+            log_limit=files.charter.log_limit,
+            mark="",
+            cell=self._surroundings.cell(files.charter, room, python, self._search_path),
+            limits=Limits(files.charter.memory, files.charter.disk),
+            folder=files.home,
+            ready=files.ready,
             device=self._device,
         )
 
-    def _variables(self, job: Job, room: Room) -> dict[str, str]:
+    def _variables(self, files: Files, room: Room) -> dict[str, str]:
         """The experiment's environment: what it may have of the trainer's, and the contract's."""
-        own = self._surroundings.variables(job.charter, room, self._search_path)
+        own = self._surroundings.variables(files.charter, room, self._search_path)
+        seen = self._surroundings.seen(files.charter, room)
         return {**own, **self._told} | {
-            "DAG_NODE": str(job.claim.node),
-            "DAG_SEED": str(job.taken.ticket.number),
-            "DAG_BUDGET": f"{job.charter.budget:.15g}",
-            "DAG_METRICS": str(room.out / "metrics.json"),
-            "DAG_STEPS": str(room.out / "steps.jsonl"),
-            "DAG_READY": str(room.out / "ready"),
-            "DAG_OUT": str(room.outputs),
+            "DAG_NODE": str(files.node),
+            "DAG_BUDGET": f"{files.charter.budget:.15g}",
+            "DAG_METRICS": str(seen.out / "metrics.json"),
+            "DAG_STEPS": str(seen.out / "steps.jsonl"),
+            "DAG_READY": str(seen.out / "ready"),
+            "DAG_OUT": str(seen.outputs),
         }
 
 

@@ -28,6 +28,8 @@ class View:
 
     `readable` can be read, `writable` be written too, except what in it is `fixed`. `tmp` is what lies at /tmp, `home`
     what lies at `home_at`. `shared` is the size of /dev/shm in bytes, 0 for the system's own limit.
+
+    Where mounts make the view, what lies in the folder `here` is seen in `there`, whatever `here` is called then.
     """
 
     cwd: str
@@ -39,6 +41,12 @@ class View:
     fixed: tuple[str, ...] = ()
     network: bool = False
     shared: int = 0
+    here: str = ""
+    there: str = ""
+
+    def seen(self, path: str) -> str:
+        """What a path is called inside."""
+        return self.there + path[len(self.here) :] if self.here and within(path, self.here) else path
 
 
 def system() -> list[str]:

@@ -1,4 +1,4 @@
-"""A warm parent and its ready child, as the trainer's process holds them: `trainer/parent.py` is the other side."""
+"""A warm parent, as the trainer's process holds it: `trainer/parent.py` is the other side."""
 
 import contextlib
 import functools
@@ -13,148 +13,25 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from trainer.launch import Command, Exit, kill, reap
+from trainer.cell import Cell
+from trainer.child import ANSWER_SECONDS, Berth, Child, Newborn, Standby, Stillborn
+from trainer.launch import Command
 from trainer.messages import Groups, pack, receive, send
 from trainer.strays import MARK
 
 LOAD_SECONDS = 60.0
 """How long the imports of a parent may take."""
 
-ANSWER_SECONDS = 5.0
-"""How long a child may take to begin its script."""
-
-END_SECONDS = 0.5
-"""How long a child is waited for that is not needed. One that does not come ends by itself."""
-
 MARK_ROOM = 200
 """Bytes that a child's mark may have."""
 
 _STOP_POLL = 0.05
 _ALL = (1 << 64) - 1
-_RACE_POLL = 0.0005
 _LIMITS = tuple(sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}))
 
 
 class Unfit(Exception):
     """No parent for these modules in this interpreter, and why."""
-
-
-class Stillborn(Exception):
-    """A child that did not begin its script, and never will."""
-
-
-class Newborn:
-    """A script that was begun by a warm child; a child of this process like any other."""
-
-    wrapper = False
-
-    def __init__(self, pid: int, output: int, cell: "_Cell") -> None:
-        self.pid = pid
-        self.output = output
-        self._cell = cell
-        self._exit: Exit | None = None
-
-    def kill(self) -> None:
-        kill(self.pid)
-        self._cell.kill()
-
-    def reap(self) -> Exit | None:
-        self._exit = self._exit or reap(self.pid)
-        if self._exit is not None:
-            self._cell.close()
-        return self._exit
-
-    def close(self) -> None:
-        self._cell.close()
-        os.close(self.output)
-
-
-class _Cell:
-    """The held cell of a command, if it has one that can be joined."""
-
-    def __init__(self, command: Command) -> None:
-        self._stack = contextlib.ExitStack()
-        joined = command.cell is not None and command.cell.level.can_be_joined
-        self._held = self._stack.enter_context(command.cell.hold(command.env)) if command.cell and joined else None
-
-    @property
-    def holder(self) -> int:
-        """The process whose namespaces are to be joined, 0 for none."""
-        return self._held.pid if self._held else 0
-
-    def kill(self) -> None:
-        if self._held:
-            self._held.kill()
-
-    def close(self) -> None:
-        self._stack.close()
-
-
-class Child:
-    """A process that waits for one request. It is in this process's session until it has one: no orphan to be swept."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._pid = 0
-
-    def begin(self, request: bytes, output: int) -> int:
-        """Its process id. The script begins with the last message; `Stillborn` if it does not come to that."""
-        try:
-            self._ready(time.monotonic() + ANSWER_SECONDS)
-            return self._begin(request, output, time.monotonic() + ANSWER_SECONDS)
-        except (OSError, ValueError) as error:
-            self.end()
-            raise Stillborn(str(error)) from None
-        except BaseException:
-            self.end()  # interrupted: it may have begun, and nobody would know of it
-            raise
-
-    def _begin(self, request: bytes, output: int, deadline: float) -> int:
-        send(self._sock, request, output, deadline)
-        answer, *said = self._hear(deadline)
-        if answer == b"inside":
-            os.waitpid(self._pid, 0)
-            self._pid = _own(int(said[0]), deadline)
-            self._sock.sendall(pack([b"go"]))
-            answer, *said = self._hear(deadline)
-        if answer != b"set":
-            raise ValueError(b" ".join(said).decode("utf-8", "replace"))
-        self._sock.sendall(pack([b"go"]))
-        self._sock.close()
-        return self._pid
-
-    def _ready(self, deadline: float) -> None:
-        if not self._pid:
-            self._pid = _own(int(self._hear(deadline)[1]), deadline)
-
-    def _hear(self, deadline: float) -> list[bytes]:
-        groups = receive(self._sock, deadline)
-        if not groups:
-            raise ValueError("it ended before it began")
-        return groups[0]
-
-    def end(self) -> None:
-        """It is dead and reaped."""
-        with contextlib.suppress(OSError, ValueError):
-            self._ready(time.monotonic() + END_SECONDS)
-        self._sock.close()
-        if self._pid:
-            with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                os.kill(self._pid, signal.SIGKILL)
-                os.waitpid(self._pid, 0)
-
-
-def _own(pid: int, deadline: float) -> int:
-    """That process, once it is a child of this one: until the one between has ended it is not."""
-    while True:
-        try:
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(_RACE_POLL)
-        else:
-            return pid
 
 
 class Parent:
@@ -233,32 +110,36 @@ class Parent:
             with contextlib.suppress(OSError):  # it has died: the child's socket ends, too
                 send(self._control, pack([b"child"]), theirs.fileno(), time.monotonic() + ANSWER_SECONDS)
 
-    def begin(self, command: Command) -> Newborn:
-        """The command in the ready child, in its cell. `Stillborn` if it does not begin, `OSError` without a cell."""
-        cell = _Cell(command)
-        assert self._child is not None
+    def stand_by(self, cell: Cell | None) -> Standby:
+        """The ready child, moved into a cell. `Stillborn` if it does not get there, `OSError` without a cell."""
+        if self._child is None:
+            raise Stillborn("its parent has none")
+        berth = Berth(cell)
         child, self._child = self._child, None
-        output, theirs = os.pipe()
         try:
-            pid = child.begin(self._request(command, cell.holder), theirs)
+            child.place(berth, cell.groups if cell else ())
         except BaseException:
             self._failed = True
-            os.close(output)
-            cell.close()
+            berth.close()
             raise
-        finally:
-            os.close(theirs)
-        self.breed()
-        return Newborn(pid, output, cell)
+        return Standby(child, berth)
 
-    def _request(self, command: Command, holder: int) -> bytes:
+    def begin(self, command: Command, standby: Standby) -> Newborn:
+        """The command in a child that stands by in its cell. `Stillborn` if it does not begin."""
+        try:
+            return standby.begin(self._request(command))
+        except BaseException:
+            self._failed = True
+            raise
+
+    def _request(self, command: Command) -> bytes:
         """What a process that this one started now would have from it, and the command."""
         affinity, limits = _affinity(), _limits()
-        group = command.cell.group if command.cell else ""
+        cwd = command.cell.cwd if command.cell and command.cell.level.can_be_joined else str(command.cwd)
         return pack(
             [os.fsencode(word) for word in command.argv],
             [os.fsencode(f"{name}={value}") for name, value in {**command.env, MARK: command.mark}.items()],
-            [os.fsencode(command.cwd), command.mark.encode(), b"%d" % holder, os.fsencode(group)],
+            [os.fsencode(cwd), command.mark.encode()],
             affinity if affinity != self._affinity else [],
             [limit for limit in limits if limit not in self._limits] + _limits_of(command),
         )

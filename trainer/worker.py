@@ -1,6 +1,6 @@
 """The trainer of one slot: takes a ticket under a claim, runs the node's experiment, and records how it ended.
 
-While an experiment runs, the one before it is recorded and the files of the next are made ready. A worker holds nothing
+While an experiment runs, the one before it is recorded and the next is made ready. A worker holds nothing
 that a killed one could lose: the ticket stays in the queue until the run is recorded in the same transaction that
 removes it, and the claim of a worker that vanished runs out.
 """
@@ -19,7 +19,7 @@ from dagstore.claims import Claim, Standing
 from dagstore.model import Tree
 from dagstore.tickets import Taken
 from dagstore.views import RunView
-from trainer.ahead import Ahead, Files, lay_out
+from trainer.ahead import Ahead, Prepared, lay_out
 from trainer.bulletin import Bulletin
 from trainer.heart import Heart, Watch
 from trainer.job import Job
@@ -40,7 +40,7 @@ MAX_FAILURES = 3
 
 IDLE_SECONDS = 0.2
 
-Lay = Callable[[NodeId, Path], Files]
+Prepare = Callable[[NodeId, Path], Prepared]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,8 @@ class Worker:
         stop = stop or threading.Event()
         end = None if seconds is None else time.monotonic() + seconds
         with self._at_desk(stop) as desk, closing(Recorder(self._settle)) as recorder:
-            with closing(Ahead(self._store, desk, partial(self._watcher.step, "prepared"))) as ahead:
+            told = partial(self._watcher.step, "prepared")
+            with closing(Ahead(self._store, desk, self._trials.ready, told)) as ahead:
                 while not stop.is_set() and (end is None or time.monotonic() < end):
                     if self._go_on(ahead, recorder):
                         yield from recorder.runs()
@@ -126,7 +127,7 @@ class Worker:
         it puts the ticket back too.
         """
         with self._at_desk(stop or threading.Event()):
-            begun = self._take(partial(lay_out, self._store), ticket)
+            begun = self._take(lambda node, home: Prepared(lay_out(self._store, node, home)), ticket)
             return self._settle(self._measure(*begun)) if begun else None
 
     @contextmanager
@@ -137,11 +138,10 @@ class Worker:
 
     def _go_on(self, ahead: Ahead, recorder: Recorder[Held]) -> bool:
         """Whether there was anything to do: to measure, or else to record."""
-        begun = self._take(ahead.files)
+        begun = self._take(ahead.prepared)
         if begun is None:
             return recorder.catch_up()
-        ahead.want()
-        recorder.put(self._measure(*begun))
+        recorder.put(self._measure(*begun, ahead.want))
         return True
 
     def _wait(self, stop: threading.Event) -> None:
@@ -149,7 +149,7 @@ class Worker:
             self._bulletin.refresh()
             stop.wait(IDLE_SECONDS)
 
-    def _take(self, lay: Lay, ticket: int = 0) -> tuple[Job, Watch] | None:
+    def _take(self, prepare: Prepare, ticket: int = 0) -> tuple[Job, Watch] | None:
         """An experiment that is ready to run; None if there is nothing to take."""
         taken = self._store.take(self._setting.runner, self._setting.ttl, ticket=ticket)
         if taken is None:
@@ -159,19 +159,20 @@ class Worker:
             self._watcher.step("taken")
             if taken.lost is not None:
                 self._bury(taken.lost)
-            return self._job(taken, lay), watch
+            return self._job(taken, prepare), watch
 
-    def _job(self, taken: Taken, lay: Lay) -> Job:
+    def _job(self, taken: Taken, prepare: Prepare) -> Job:
         token = taken.claim.token
-        files = lay(taken.ticket.node, self._scratch.home(token))
+        files, standby = prepare(taken.ticket.node, self._scratch.home(token))
         self._watcher.step("materialised")
-        return Job(taken, files.charter, files.tree, files.home, self._scratch.mark(token))
+        mark = self._scratch.mark(token)
+        return Job(files.node, files.charter, files.tree, files.folder, files.home, taken, mark, standby)
 
-    def _measure(self, job: Job, watch: Watch) -> Held:
+    def _measure(self, job: Job, watch: Watch, on_start: Callable[[], None] = lambda: None) -> Held:
         with self._or_given_back(job.claim):
             self._watcher.begin(job.taken.ticket, job.charter)
             with self._bulletin.experiment(job) as hear:
-                outcome = self._trials.run(job, watch.halt, partial(self._hear, hear))
+                outcome = self._trials.run(job, watch.halt, partial(self._hear, hear), on_start)
             self._clock.end(outcome.ending.seconds)
             self._watcher.step("ended")
             return Held(job, watch, outcome)
