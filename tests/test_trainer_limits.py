@@ -182,8 +182,8 @@ class FakeNvml:
             raise self.NVMLError
         return index
 
-    def nvmlDeviceGetHandleByUUID(self, name):
-        return ["GPU-a", "GPU-b"].index(name)
+    def nvmlDeviceGetUUID(self, handle):
+        return ["GPU-a", "GPU-b"][handle]
 
     def nvmlDeviceGetMemoryInfo(self, handle):
         if self.used[handle] < 0:

@@ -28,32 +28,30 @@ def visible_gpus(visible: str | None) -> list[Gpu]:
     """
     if visible is not None and not visible.strip():
         return []
-    gpus = _gpus_of_nvml() or _gpus_of_proc()
-    if visible is None:
-        return gpus
-    found = []
-    for wanted in visible.split(","):
-        gpu = _gpu(gpus, wanted.strip())
-        if gpu is None:
+    told = _ask_nvml(lambda nvml: [_of_nvml(nvml, handle) for handle in visible_handles(nvml, visible)])
+    return told or _named(_gpus_of_proc(), lambda gpu: gpu.uuid, visible)
+
+
+def visible_handles(nvml: Any, visible: str | None) -> list[Any]:
+    """What NVIDIA's library calls these devices by, in the same order; a part of a device (MIG) by its own UUID."""
+    every = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+    if visible is not None and visible.startswith("MIG-"):
+        return [nvml.nvmlDeviceGetHandleByUUID(name.strip()) for name in visible.split(",")]
+    return _named(every, lambda handle: _text(nvml.nvmlDeviceGetUUID(handle)), visible)
+
+
+def _named(devices: Sequence[T], uuid: Callable[[T], str], visible: str | None) -> list[T]:
+    """Those that are named, up to the first that is not there."""
+    found: list[T] = []
+    for wanted in () if visible is None else map(str.strip, visible.split(",")):
+        if wanted.isdecimal():
+            matching = devices[int(wanted) : int(wanted) + 1]
+        else:
+            matching = [device for device in devices if wanted and uuid(device).startswith(wanted)]
+        if not matching:
             break
-        found.append(gpu)
-    return found
-
-
-def _gpu(gpus: Sequence[Gpu], wanted: str) -> Gpu | None:
-    if wanted.isdecimal():
-        return gpus[int(wanted)] if int(wanted) < len(gpus) else None
-    return next((gpu for gpu in gpus if wanted and gpu.uuid.startswith(wanted)), None)
-
-
-def _gpus_of_nvml() -> list[Gpu]:
-    """Every device, in the driver's order."""
-
-    def devices(nvml: Any) -> list[Gpu]:
-        handles = (nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount()))
-        return [_of_nvml(nvml, handle) for handle in handles]
-
-    return _ask_nvml(devices) or []
+        found.append(matching[0])
+    return list(devices) if visible is None else found
 
 
 def _of_nvml(nvml: Any, handle: Any) -> Gpu:
@@ -70,22 +68,30 @@ def _bus(text: str) -> str:
     return f"{domain[-4:]}:{rest}" if rest else ""
 
 
-def _ask_nvml(question: Callable[[Any], T]) -> T | None:
-    """What NVIDIA's library says to it; None without the binding, a driver or an answer."""
+def start_nvml() -> Any:
+    """NVIDIA's library, started; None without the binding or a driver."""
     try:
         import pynvml
+
+        pynvml.nvmlInit()
     except ImportError:
         return None
-    try:
-        pynvml.nvmlInit()
     except pynvml.NVMLError:
         return None
+    return pynvml
+
+
+def _ask_nvml(question: Callable[[Any], T]) -> T | None:
+    """What NVIDIA's library says to it; None without the library or an answer."""
+    nvml = start_nvml()
+    if nvml is None:
+        return None
     try:
-        return question(pynvml)
-    except pynvml.NVMLError:
+        return question(nvml)
+    except nvml.NVMLError:
         return None
     finally:
-        pynvml.nvmlShutdown()
+        nvml.nvmlShutdown()
 
 
 def _text(value: str | bytes) -> str:
