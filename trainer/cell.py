@@ -52,8 +52,8 @@ class Held(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Cell:
     """`prefix` becomes the command by exec. `rlimits` are (soft, hard) by the number of the resource; they are set by
-    the prefix, and whoever joins a held cell sets them itself. So it is with `groups`: the files of control groups that
-    a process writes 0 to in order to be in them. `cwd` is where the command begins, as it is called inside.
+    the prefix, and whoever joins a held cell sets them itself. `tasks` is how many threads there may be, for a control
+    group; 0 for no such group. `cwd` is where the command begins, as it is called inside.
 
     `wrapper` is true if the started process is not the command but waits for it: it gets no signal but SIGKILL, which
     ends everything inside, and a signal that killed the command arrives as exit code 128 and its number.
@@ -62,7 +62,7 @@ class Cell:
     level: Level
     prefix: tuple[str, ...] = ()
     rlimits: Mapping[int, tuple[int, int]] | None = None
-    groups: tuple[str, ...] = ()
+    tasks: int = 0
     wrapper: bool = False
     cwd: str = ""
 

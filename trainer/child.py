@@ -5,10 +5,10 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from trainer.cell import Cell, Held
-from trainer.launch import Exit, kill, reap
+from trainer.cell import Held
+from trainer.launch import Command, Exit, group_of, kill, reap
 from trainer.messages import pack, receive, send
 from trainer.strays import pidfd
 
@@ -41,9 +41,9 @@ class Newborn:
         self._berth.kill()
 
     def reap(self) -> Exit | None:
-        self._exit = self._exit or reap(self.pid)
-        if self._exit is not None:
-            self._berth.close()
+        if self._exit is None and (ended := reap(self.pid)) is not None:
+            self._exit = ended._replace(starved=self._berth.starved())
+            self._berth.leave()
         return self._exit
 
     def close(self) -> None:
@@ -52,26 +52,44 @@ class Newborn:
 
 
 class Berth:
-    """The held cell that a child joins; none where the experiment has none, or one that holds nothing."""
+    """The control group and the held cell that a child joins, those that the command has and that can be made."""
 
-    def __init__(self, cell: Cell | None) -> None:
-        """`OSError` if it cannot be made."""
+    def __init__(self, command: Command) -> None:
+        """`OSError` if its cell cannot be made."""
         self._stack = contextlib.ExitStack()
         self._held: Held | None = None
-        if cell is not None and cell.level.can_be_joined:
-            self._held = self._stack.enter_context(cell.hold())
+        if command.cell is not None and command.cell.level.can_be_joined:
+            self._held = self._stack.enter_context(command.cell.hold())
+        self._group = group_of(command)
 
     @property
     def holder(self) -> int:
         """The process whose namespaces are to be joined, 0 for none."""
         return self._held.pid if self._held else 0
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The files by which a process gets into the control group."""
+        return self._group.files if self._group else ()
+
     def kill(self) -> None:
+        if self._group:
+            self._group.kill()
         if self._held:
             self._held.kill()
 
-    def close(self) -> None:
+    def starved(self) -> str | None:
+        return self._group.starved() if self._group else None
+
+    def leave(self) -> None:
+        """The cell is gone, with all that was in it."""
         self._stack.close()
+
+    def close(self) -> None:
+        """The group too, if nothing is left in it."""
+        self.leave()
+        if self._group:
+            self._group.remove()
 
 
 class Child:
@@ -84,13 +102,13 @@ class Child:
         self._pid = 0
         self._handle: int | None = None
 
-    def place(self, berth: Berth, groups: Sequence[str]) -> None:
-        """It is in the cell that is held, and in the control groups with these files."""
+    def place(self, berth: Berth) -> None:
+        """It is in the control group and the cell."""
         with self._or_end():
             deadline = time.monotonic() + ANSWER_SECONDS
             self._ready(deadline)
             holder = [b"%d" % berth.holder] if berth.holder else []
-            self._sock.sendall(pack(holder, [os.fsencode(file) for file in groups]))
+            self._sock.sendall(pack(holder, [os.fsencode(file) for file in berth.groups]))
             if berth.holder:
                 self._follow(deadline)
             self._expect(b"placed", deadline)

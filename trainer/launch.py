@@ -14,6 +14,7 @@ from resource import RUSAGE_SELF, getrusage
 from typing import NamedTuple, Protocol
 
 from trainer.cell import Cell
+from trainer.cgroup import Bounds, Group, joining, make_group
 from trainer.gauge import BOUNDS, UNKNOWN, Device, Limits
 from trainer.strays import MARK, linux
 
@@ -42,10 +43,14 @@ class Command:
 
 
 class Exit(NamedTuple):
-    """How a process ended: its wait status (None if somebody else took it) and peak memory in bytes, 0 if unknown."""
+    """How a process ended: its wait status (None if somebody else took it) and peak memory in bytes, 0 if unknown.
+
+    `starved` is what its control group says of want of memory: see `Group.starved`.
+    """
 
     status: int | None
     peak_rss: int
+    starved: str | None = None
 
 
 class Launched(Protocol):
@@ -76,7 +81,12 @@ class Program:
 
     def __init__(self, command: Command) -> None:
         self._hidden_rss = getrusage(RUSAGE_SELF).ru_maxrss * _rss_unit()
-        self._popen = _spawn(command)
+        self._group = group_of(command)
+        try:
+            self._popen = _spawn(command, self._group)
+        except BaseException:
+            _remove(self._group)
+            raise
         self._exit: Exit | None = None
         self.wrapper = command.cell is not None and command.cell.wrapper
         assert self._popen.stdout is not None
@@ -91,18 +101,22 @@ class Program:
         return self._stdout.fileno()
 
     def kill(self) -> None:
+        if self._group is not None:
+            self._group.kill()
         kill(self.pid)
 
     def reap(self) -> Exit | None:
         if self._exit is None and (ended := reap(self.pid)) is not None:
             self._popen.returncode = 0 if ended.status is None else os.waitstatus_to_exitcode(ended.status)
-            self._exit = Exit(ended.status, self._peak_rss(ended.peak_rss))
+            starved = self._group.starved() if self._group is not None else None
+            self._exit = Exit(ended.status, self._peak_rss(ended.peak_rss), starved)
         return self._exit
 
     def close(self) -> None:
         if self._exit is None:  # stuck inside the kernel; nothing more can be done about it
             self._popen.returncode = -signal.SIGKILL
         self._stdout.close()
+        _remove(self._group)
 
     def _peak_rss(self, peak: int) -> int:
         """The kernel counts the trainer's own memory in: the child shared it until it became the command."""
@@ -128,12 +142,24 @@ def _rss_unit() -> int:
     return 1024 if linux() else 1
 
 
-def _spawn(command: Command) -> subprocess.Popen[bytes]:
+def group_of(command: Command) -> Group | None:
+    """A control group for a command, made anew; None if it is in no cell that asks for one, or none can be made."""
+    if command.cell is None or not command.cell.tasks:
+        return None
+    return make_group(Bounds(command.cell.tasks, command.limits.memory))
+
+
+def _remove(group: Group | None) -> None:
+    if group is not None:
+        group.remove()
+
+
+def _spawn(command: Command, group: Group | None) -> subprocess.Popen[bytes]:
     env = {**command.env, MARK: command.mark}
     _check_program(command, env)
     argv = command.cell.wrap(command.argv) if command.cell else command.argv
     return subprocess.Popen(
-        [*_lifeline(), *argv],
+        [*_lifeline(), *joining(group), *argv],
         cwd=command.cwd,
         env=env,
         bufsize=0,

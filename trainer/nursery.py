@@ -141,7 +141,7 @@ class Nursery:
             if ready is not None:
                 with contextlib.suppress(Stillborn, OSError):  # it never begins: another one may
                     return parent.begin(command, ready.standby)
-            newborn = parent.begin(command, parent.stand_by(command.cell))
+            newborn = parent.begin(command, parent.stand_by(command))
             parent.breed()
             return newborn
 
@@ -154,7 +154,7 @@ class Nursery:
         with self._lock, contextlib.suppress(Stillborn, OSError):
             parent = self._parents.get(kind) if kind is not None else None
             if parent is not None and parent.current():
-                standby = parent.stand_by(command.cell)
+                standby = parent.stand_by(command)
                 parent.breed()
                 return Ready(parent, standby)
         return None

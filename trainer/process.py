@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 from dagstore.model import Ended
 from trainer.capture import Log
+from trainer.cgroup import LIMIT, MACHINE
 from trainer.gauge import Gauge, family_of
 from trainer.lack import is_full, oom_kills, volunteer
 from trainer.launch import Command, Exit, Launched, Program
@@ -154,10 +155,12 @@ def _execute(
         log_dropped=dropped,
         peak_rss=child.peak_rss,
         strays=strays,
-        oom_killed=child.killed_by_others and oom_kills() > ooms,
+        oom_killed=child.starved(ooms) == MACHINE,
         host_peak=max(gauge.host, child.peak_rss),
         device_peak=gauge.device,
-        excess=cause if cause not in ("timeout", "stop") else "",
+        excess=(cause or ("memory" if child.starved(ooms) == LIMIT else ""))
+        if cause not in ("timeout", "stop")
+        else "",
         disk_full=full,
         confined=command.cell is not None and bool(command.cell.prefix),
     )
@@ -360,8 +363,18 @@ class _Child:
         code = os.WEXITSTATUS(self._status)
         return code - 128 if self._launched.wrapper and code - 128 in signal.valid_signals() else None
 
+    def starved(self, ooms: int) -> str:
+        """What there was not enough memory in: `LIMIT`, `MACHINE`, or empty if that did not end it.
+
+        Its control group knows. Without one it is guessed from how often the kernel killed since there were `ooms`.
+        """
+        said = self._exit.starved if self._exit is not None else None
+        if said is None:
+            return MACHINE if self._killed_by_others and oom_kills() > ooms else ""
+        return said if self.signal is not None or self.exit_code else ""
+
     @property
-    def killed_by_others(self) -> bool:
+    def _killed_by_others(self) -> bool:
         """True if it died of SIGKILL that is not ours, directly or (137) behind a shell."""
         return not self._killed and (self.signal == signal.SIGKILL or self.exit_code == 128 + signal.SIGKILL)
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from trainer.bubblewrap import CHOICES, arguments
 from trainer.cell import Cell, Level
-from trainer.cgroup import bounded, joining
 from trainer.gauge import MAX_PROCESSES
 from trainer.view import View, devices, system
 
@@ -56,10 +55,9 @@ class Sandbox:
         """A cell that shows this view, as far as the level can."""
         if self.level is Level.NONE:
             return Cell(Level.NONE)
-        limits, group = _rlimits(self.level), bounded(most_tasks()) if os.geteuid() == 0 else ""
-        prefix = (*joining(group), *_prlimit(limits), *self._confined(view))
-        groups = (group,) if group else ()
-        return Cell(self.level, prefix, limits, groups, wrapper=self.level.is_whole, cwd=view.seen(view.cwd))
+        limits = _rlimits(self.level)
+        prefix = (*_prlimit(limits), *self._confined(view))
+        return Cell(self.level, prefix, limits, most_tasks(), wrapper=self.level.is_whole, cwd=view.seen(view.cwd))
 
     def _confined(self, view: View) -> tuple[str, ...]:
         if self.level is Level.BUBBLEWRAP:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from trainer.cell import Cell
 from trainer.child import ANSWER_SECONDS, Berth, Child, Newborn, Standby, Stillborn
 from trainer.launch import Command
 from trainer.messages import Groups, pack, receive, send
@@ -110,14 +109,14 @@ class Parent:
             with contextlib.suppress(OSError):  # it has died: the child's socket ends, too
                 send(self._control, pack([b"child"]), theirs.fileno(), time.monotonic() + ANSWER_SECONDS)
 
-    def stand_by(self, cell: Cell | None) -> Standby:
-        """The ready child, moved into a cell. `Stillborn` if it does not get there, `OSError` without a cell."""
+    def stand_by(self, command: Command) -> Standby:
+        """The ready child, in the command's cell. `Stillborn` if it does not get there, `OSError` without a cell."""
         if self._child is None:
             raise Stillborn("its parent has none")
-        berth = Berth(cell)
+        berth = Berth(command)
         child, self._child = self._child, None
         try:
-            child.place(berth, cell.groups if cell else ())
+            child.place(berth)
         except BaseException:
             self._failed = True
             berth.close()
