@@ -123,13 +123,11 @@ def path_files() -> "list[str]":
 def serve(control: _socket.socket) -> _socket.socket:
     """In a child: its socket. The parent stays in here until the trainer is gone or has no more use for it."""
     while True:
-        groups, handles = receive(control)
-        if not groups:
-            os._exit(0)
+        handle = heard(control)[1][0]
         if spawn():
             control.close()
-            return _socket.socket(fileno=handles[0])
-        os.close(handles[0])
+            return _socket.socket(fileno=handle)
+        os.close(handle)
 
 
 def spawn() -> bool:
@@ -180,7 +178,9 @@ def heard(sock: _socket.socket) -> "tuple[list[list[bytes]], list[int]]":
 def move(sock: _socket.socket, holder: "list[bytes]", files: "list[bytes]") -> None:
     """Into the control groups that have these files, and into the namespaces of `holder`, if there is one, for good."""
     for file in files:
-        join(file)
+        handle = os.open(file, os.O_WRONLY)
+        os.write(handle, b"0")
+        os.close(handle)
     for pid in map(int, holder):
         enter(sock, pid)
         renounce()
@@ -203,13 +203,6 @@ def become(groups: "list[list[bytes]]", output: int, shown: "list[tuple[int, int
     libc.prctl(PR_SET_DUMPABLE, 1)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     return file, absolute(words[1])
-
-
-def join(group: bytes) -> None:
-    """Moves into the control group that has this file."""
-    handle = os.open(group, os.O_WRONLY)
-    os.write(handle, b"0")
-    os.close(handle)
 
 
 def enter(sock: _socket.socket, holder: int) -> None:
@@ -252,9 +245,8 @@ def checked(result: int) -> int:
 def streams(output: int) -> None:
     """Nothing is shared with other children: each opens its own stdin, and has its own pipe."""
     null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    for handle, number in ((null, 0), (output, 1), (output, 2)):
+        os.dup2(handle, number)
     os.close(null)
     os.close(output)
 
@@ -265,19 +257,15 @@ def allowances(affinity: "list[bytes]", limits: "list[bytes]") -> None:
         os.sched_setaffinity(0, [int(number) for number in affinity])
     for limit in limits:
         which, soft, hard = (int(number) for number in limit.split())
-        pair = (ctypes.c_uint64 * 2)(soft, hard)
-        checked(libc.prlimit(0, which, pair, None))
+        checked(libc.prlimit(0, which, (ctypes.c_uint64 * 2)(soft, hard), None))
 
 
 def environment(variables: "list[bytes]") -> None:
     """What the request says, and the locale that this interpreter put there itself at its start, as all do."""
-    coerced = os.environb.get(b"LC_CTYPE")
+    coerced = {name: value for name, value in os.environb.items() if name == b"LC_CTYPE"}
+    told = {name: value for name, _, value in (variable.partition(b"=") for variable in variables)}
     os.environb.clear()
-    for variable in variables:
-        name, _, value = variable.partition(b"=")
-        os.environb[name] = value
-    if coerced is not None:
-        os.environb.setdefault(b"LC_CTYPE", coerced)
+    os.environb.update({**told, **coerced, **told})  # what was told counts, and its order
 
 
 def restart() -> None:
@@ -387,8 +375,7 @@ def descend() -> None:
 
 def main() -> None:
     """Returns in a child that is to begin, as `sys.excepthook` says."""
-    trainer, control = int(sys.argv[1]), _socket.socket(fileno=int(sys.argv[2]))
-    names = sys.argv[3:]
+    trainer, control, names = int(sys.argv[1]), _socket.socket(fileno=int(sys.argv[2])), sys.argv[3:]
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != trainer:
         os._exit(0)
@@ -402,8 +389,7 @@ def main() -> None:
     collecting = gc.isenabled()
     gc.disable()  # it would touch pages that are shared with children
     libc.prctl(PR_SET_DUMPABLE, 0)
-    file, path = wait(serve(control), shown)
-    sys.excepthook = hook(file, path)  # type: ignore[assignment]
+    sys.excepthook = hook(*wait(serve(control), shown))  # type: ignore[assignment]
     descend()
     if collecting:
         gc.enable()
