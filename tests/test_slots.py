@@ -49,6 +49,7 @@ def nvmlDeviceGetUUID(index): return f"GPU-{index}"
 def nvmlDeviceGetName(index): return "H100"
 def nvmlDeviceGetMemoryInfo(index): return types.SimpleNamespace(total=80 << 30, used=0)
 def nvmlDeviceGetPciInfo(index): return types.SimpleNamespace(busId=f"00000000:0{index}:00.0")
+def nvmlDeviceGetComputeRunningProcesses(index): return []
 def nvmlSystemGetDriverVersion(): return "570"
 """
 

@@ -5,7 +5,9 @@ import signal
 import sys
 import textwrap
 import uuid
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +18,7 @@ from trainer.process import Command, Ending, execute
 from trainer.variables import allowed
 from trainer.verdict import judge, judge_evaluated, judge_evaluation
 from trainer.view import narrow
-from trainer.vram import device_memory
+from trainer.vram import device_memory, shared_memory
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/proc says it")
 MEASURED = Metrics({"loss": 1.0}, {})
@@ -173,6 +175,7 @@ class FakeNvml:
 
     def __init__(self) -> None:
         self.used = [1_000, 500]
+        self.processes = [[], []]
 
     def nvmlDeviceGetCount(self):
         return 2
@@ -190,6 +193,9 @@ class FakeNvml:
             raise self.NVMLError
         return type("Info", (), {"used": self.used[handle]})
 
+    def nvmlDeviceGetComputeRunningProcesses(self, handle):
+        return [SimpleNamespace(pid=pid, usedGpuMemory=size) for pid, size in self.processes[handle]]
+
 
 def test_the_devices_peak_is_what_came_on_top_of_what_was_in_use(tmp_path):
     nvml = FakeNvml()
@@ -203,14 +209,51 @@ def test_the_devices_peak_is_what_came_on_top_of_what_was_in_use(tmp_path):
     assert ending.device_peak == 2_000
 
 
+def test_more_than_its_share_of_a_device_ends_an_experiment_and_no_neighbour(tmp_path):
+    nvml = FakeNvml()
+    shared = shared_memory("1", 4 << 30, lambda: nvml)
+    code = """
+        import os, time
+        print(os.getpid(), flush=True)
+        while not os.path.exists("measured"):
+            time.sleep(0.01)
+    """
+
+    def used(pids):
+        found = shared.used(pids)
+        if found == 5 << 30:
+            (tmp_path / "measured").touch()
+        return found
+
+    def run(size: int) -> Ending:
+        def grow(chunk: bytes) -> None:
+            nvml.processes[1] = [(1, 40 << 30), (int(chunk), None), (int(chunk), size)]
+
+        (tmp_path / "measured").unlink(missing_ok=True)
+        return execute(command(tmp_path, code, device=replace(shared, used=used)), on_output=grow)
+
+    within, over = run(5 << 30), run((5 << 30) + 1)
+    assert (within.exit_code, within.excess, within.device_peak) == (0, "", 5 << 30)
+    assert (over.excess, over.device_peak) == ("device", (5 << 30) + 1)
+    assert word(over) == ("oom", "device-memory")
+
+
+def test_where_no_process_of_a_shared_device_is_known_nothing_is_measured(tmp_path):
+    nvml = FakeNvml()
+    nvml.processes[0] = [(1, 40 << 30)]
+    ending = execute(command(tmp_path, "print('here')", device=shared_memory("0", 1 << 30, lambda: nvml)))
+    assert (ending.exit_code, ending.device_peak) == (0, 0)
+    assert shared_memory("0", 1 << 30, lambda: None).used(()) is None
+
+
 def test_devices_are_those_that_are_visible():
     nvml = FakeNvml()
-    assert device_memory(None, lambda: nvml).used() == 1_500
-    assert device_memory("GPU-b", lambda: nvml).used() == 500
-    assert device_memory("0,7", lambda: nvml).used() == 1_000
-    assert device_memory("", lambda: None).used() is None
+    assert device_memory(None, lambda: nvml).used(()) == 1_500
+    assert device_memory("GPU-b", lambda: nvml).used(()) == 500
+    assert device_memory("0,7", lambda: nvml).used(()) == 1_000
+    assert device_memory("", lambda: None).used(()) is None
     nvml.used[1] = -1
-    assert device_memory(None, lambda: nvml).used() is None
+    assert device_memory(None, lambda: nvml).used(()) is None
 
 
 def test_variables_that_sound_like_secrets_are_left_out_unless_asked_for():

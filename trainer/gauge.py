@@ -8,7 +8,7 @@ import contextlib
 import os
 import signal
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -43,9 +43,12 @@ BOUNDS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """How many bytes of its devices' memory are in use just now; None if nobody knows."""
+    """`used` tells how many bytes of its devices' memory some processes have just now, or everybody together where
+    that is not told apart; None if nobody knows. More than `limit` is too much; 0 for none.
+    """
 
-    used: Callable[[], int | None] = lambda: None
+    used: Callable[[Collection[int]], int | None] = lambda _: None
+    limit: int = 0
 
 
 UNKNOWN = Device()
@@ -74,14 +77,14 @@ class Gauge:
         self._send = send
         self._folder = folder
         self._device = device
-        self._idle = device.used()
+        self._idle = device.used(())
         self._asked = 0
         self._free = _free(folder)
         self._tasks = _tasks()
         self._glance = self._due = 0.0
 
     def look(self, now: Callable[[], float]) -> str:
-        """What is too much, `memory`, `processes` or `disk`; empty if nothing is, or it is too early to look again.
+        """What is too much: `memory`, `device`, `processes` or `disk`; empty if nothing is, or if it is too early.
 
         It is never too early when the machine has suddenly many more threads: a bomb does not wait.
         """
@@ -120,7 +123,8 @@ class Gauge:
             return "processes"
         memory = self._memory(family)
         self.host = max(self.host, memory)
-        self._sample_device()
+        if self._too_much_of_the_device(family):
+            return "device"
         if self._limits.memory and memory > self._limits.memory:
             return "memory"
         return "disk" if self._too_much_written(family) else ""
@@ -136,10 +140,12 @@ class Gauge:
         with self._still(len(family) > MANY):
             return sum(map(_share, family))
 
-    def _sample_device(self) -> None:
-        used = self._device.used() if self._idle is not None else None
-        if used is not None and self._idle is not None:
-            self.device = max(self.device, used - self._idle)
+    def _too_much_of_the_device(self, family: list[int]) -> bool:
+        used = self._device.used(family) if self._idle is not None else None
+        if used is None or self._idle is None:
+            return False
+        self.device = max(self.device, used - self._idle)
+        return 0 < self._device.limit < used - self._idle
 
     def _too_much_written(self, family: list[int]) -> bool:
         """Looks at files only when the file system has lost as much as is allowed, or half of what it had."""

@@ -65,8 +65,9 @@ class Ending:
     `peak_rss` is that of the largest process, 0 if it stayed below this trainer's own, which hides it.
     `host_peak` and `device_peak` are what all of it was seen to use at once, in bytes, 0 if unknown.
     `strays` counts the processes outside the command's group that had to be killed.
-    `excess` says of what it took too much, `memory`, `disk` or `processes`. `disk_full` is true if the disk was, when
-    it ended. `confined` is true if another program stood between, which may have failed to confine it.
+    `excess` says of what it took too much: `memory`, `device`, `disk` or `processes`.
+    `disk_full` is true if the disk was, when it ended. `confined` is true if another program stood between, which may
+    have failed to confine it.
     `failure` says why it could not be started; `errno` is 0 then if the reason is not the command itself. `blamed` is
     the word for that where `verdict` cannot know it.
     """

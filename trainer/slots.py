@@ -13,6 +13,8 @@ MAX_SLOTS = 1024
 SHARE = "DAG_GPU_SHARE"
 """The variable that tells an experiment which fraction of its GPU to keep to; set only where others share it."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+MEMORY = "DAG_GPU_MEMORY"
+"""The variable that tells it how many bytes of memory that is."""
 JAX_SHARE = 0.9
 """What JAX may take of a slot's memory at once; the rest is for what it does not count."""
 
@@ -118,7 +120,7 @@ def _told(machine: Machine, share: _Share) -> dict[str, str]:
     if not share.gpus or share.sharers == 1:
         return {}
     memory = _memory(machine, share)
-    return {SHARE: f"{1 / share.sharers:.6g}"} | ({"DAG_GPU_MEMORY": str(memory)} if memory else {})
+    return {SHARE: f"{1 / share.sharers:.6g}"} | ({MEMORY: str(memory)} if memory else {})
 
 
 def _memory(machine: Machine, share: _Share) -> int:

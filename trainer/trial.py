@@ -13,7 +13,7 @@ from dagstore import BadInput
 from dagstore.model import Ended
 from trainer.evaluation import Evaluation, evaluated, evaluation_room, hidden_outside, withhold
 from trainer.fingerprint import FingerprintFailed, Fingerprints, asking
-from trainer.gauge import UNKNOWN, Limits
+from trainer.gauge import Device, Limits
 from trainer.job import Files, Job, lock_files, tampered
 from trainer.launch import Command
 from trainer.machine import environment, find_python, resolve
@@ -21,10 +21,10 @@ from trainer.metrics import Metrics
 from trainer.nursery import Nursery, Ready
 from trainer.process import Ending, execute
 from trainer.sandbox import Sandbox
-from trainer.slots import SHARE
+from trainer.slots import MEMORY, SHARE
 from trainer.surroundings import NoDataError, NoSandboxError, Room, Surroundings, room_of
 from trainer.verdict import judge_evaluated
-from trainer.vram import device_memory
+from trainer.vram import device_memory, shared_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Trials:
         self._told = told or {}
         self._fingerprints = Fingerprints()
         # What shares a device cannot be told from its neighbours there.
-        self._device = UNKNOWN if SHARE in self._told else device_memory(environ.get("CUDA_VISIBLE_DEVICES"))
+        self._device = _device(environ.get("CUDA_VISIBLE_DEVICES"), self._told)
         self._nursery = Nursery()
 
     def close(self) -> None:
@@ -168,6 +168,11 @@ class Trials:
             "DAG_READY": str(seen.out / "ready"),
             "DAG_OUT": str(seen.outputs),
         }
+
+
+def _device(visible: str | None, told: Mapping[str, str]) -> Device:
+    """What measures the memory of the slot's devices; where others share them, what the experiment's processes take."""
+    return shared_memory(visible, int(told.get(MEMORY, 0))) if SHARE in told else device_memory(visible)
 
 
 def _search_path(root: Path, environ: Mapping[str, str]) -> str:

@@ -107,6 +107,7 @@ def _cut_short(ending: Ending, tampered: Sequence[str]) -> Verdict | None:
 
 _EXCESSES = {
     "memory": Verdict(Status.OOM, "stopped: it took more than the charter's memory", Ended.MEMORY_LIMIT),
+    "device": Verdict(Status.OOM, "stopped: it took more than its share of the device's memory", Ended.DEVICE_MEMORY),
     "disk": Verdict(Status.CRASHED, "stopped: it wrote more than the charter's disk", Ended.DISK_LIMIT),
     "processes": Verdict(Status.CRASHED, "stopped: it started too many processes", Ended.PROCESS_LIMIT),
 }
