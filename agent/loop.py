@@ -137,6 +137,8 @@ class Agent:
     def _in_line(self, tree: TreeId, trees: dict[NodeId, TreeId]) -> bool:
         """Whether a node with that tree waits to be measured; `trees` remembers those of nodes."""
         for ticket in self._store.tickets():
+            if ticket.aside:
+                continue
             if ticket.node not in trees:
                 trees[ticket.node] = self._store.node(ticket.node).tree
             if trees[ticket.node] == tree:

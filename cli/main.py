@@ -16,7 +16,7 @@ with paused():
 
 VERBS = {
     "Begin": ("init", "spawn", "seal", "adopt"),
-    "Measure": ("run", "queue", "train", "cancel", "confirm", "agent"),
+    "Measure": ("run", "queue", "train", "cancel", "confirm", "verify", "agent"),
     "Look": (
         *("frontier", "query", "records", "why", "compatible", "ledger", "effects", "suggest"),
         *("top", "logs", "show", "diff", "log", "children", "tree", "files", "cat", "blame", "checkout"),

@@ -16,6 +16,7 @@ from dagstore.printable import one_line
 from dagstore.tickets import Ticket
 from dagstore.views import Rows, RunView
 from trainer.machine import this_machine
+from trainer.policy import Grants
 from trainer.sandbox import probe
 from trainer.slots import Slot, divide
 from trainer.worker import Setting, Silent, Watcher, Worker
@@ -30,10 +31,12 @@ def make_slots(slots: int | None = None, per_gpu: int | None = None) -> tuple[Sl
     return divide(this_machine(os.environ.get("CUDA_VISIBLE_DEVICES")), os.environ, slots, per_gpu)
 
 
-def make_worker(app: App, watcher: Watcher | None = None, slot: Slot | None = None) -> Worker:
+def make_worker(
+    app: App, watcher: Watcher | None = None, slot: Slot | None = None, grants: Grants | None = None
+) -> Worker:
     """A worker in this process for one slot, by default the first that `dag train` would have."""
     say_how_confined(app)
-    return Worker(app.store(), setting_of(slot or make_slots()[0], app.agent), watcher)
+    return Worker(app.store(), setting_of(slot or make_slots()[0], app.agent, grants or Grants()), watcher)
 
 
 def say_how_confined(app: App) -> None:
@@ -42,25 +45,25 @@ def say_how_confined(app: App) -> None:
         app.say(probe().remark)
 
 
-def setting_of(slot: Slot, agent: str) -> Setting:
+def setting_of(slot: Slot, agent: str, grants: Grants) -> Setting:
     """What a worker of this process is told, for that slot."""
     runner = f"{agent}@{socket.gethostname()}:{os.getpid()}"
     environ = {**os.environ, **slot.variables}
-    return Setting(runner, environ, platform=slot.platform, told=slot.told, slot=slot.name)
+    return Setting(runner, environ, platform=slot.platform, told=slot.told, slot=slot.name, grants=grants)
 
 
-def run_now(app: App, refs: Sequence[str], repeat: int | None = None) -> Rows[RunView]:
+def run_now(app: App, refs: Sequence[str], repeat: int | None = None, grants: Grants | None = None) -> Rows[RunView]:
     """Measure nodes at once, one after the other; without `repeat`, what was measured before is only shown.
 
     What another trainer has in hand is waited for. An interrupt cancels what was put in line here and nothing else.
     """
-    with closing(make_worker(app, Speaking(app))) as worker:
+    with closing(make_worker(app, Speaking(app), grants=grants)) as worker:
         return Rows([run for ref in refs for run in _runs_of(app, worker, ref, repeat)])
 
 
 def _runs_of(app: App, worker: Worker, ref: str, repeat: int | None) -> list[RunView]:
     with _tickets(app, ref, repeat) as tickets:
-        runs = [run for ticket in tickets for run in _until_measured(app, worker, ticket)]
+        runs = [run for ticket in tickets for run in until_measured(app, worker, ticket)]
     return runs if tickets else _known(app, ref)
 
 
@@ -127,7 +130,7 @@ def _known(app: App, ref: str) -> list[RunView]:
     return [run for run in app.store().runs(ref) if run.status is Status.OK]
 
 
-def _until_measured(app: App, worker: Worker, ticket: Ticket) -> list[RunView]:
+def until_measured(app: App, worker: Worker, ticket: Ticket) -> list[RunView]:
     """The run of one ticket, from whoever measures it; faults of the machine are tried again, as the queue would."""
     store = app.store()
     while True:
@@ -135,7 +138,7 @@ def _until_measured(app: App, worker: Worker, ticket: Ticket) -> list[RunView]:
         if run is not None:
             return [run]
         if all(other.number != ticket.number for other in store.tickets()):
-            done = [run for run in store.runs(ticket.node) if run.seed == ticket.number][-1:]
+            done = [run for run in store.runs(ticket.node) if run.seed == ticket.seed][-1:]
             if not done:
                 raise Refused(f"ticket {ticket.number} was cancelled by somebody else", hint="repeat the command")
             return done

@@ -34,6 +34,15 @@ class Place(click.ParamType[tuple[str, str]]):
         return node, path
 
 
+allow = click.option(
+    "--allow",
+    metavar="WHAT",
+    multiple=True,
+    help="Let charters have network, data=PATH, environment=NAME, hidden=PATH, limits=SIZE or sandbox=auto|none.",
+)
+max_budget = click.option(
+    "--max-budget", metavar="DURATION", type=Duration(), help="Pass by what may take longer, its grace included."
+)
 agent = click.option("--agent", metavar="NAME", help="Who acts; without it $DAG_AGENT, else $USER.")
 why = click.option("-m", "why", metavar="WHY", default="", help="The hypothesis: what you expect, and why.")
 primary = click.option("--primary", metavar="NODE", help="Compose onto this one; by default the best measured of them.")

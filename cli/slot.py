@@ -14,6 +14,7 @@ from dagstore.claims import MEASURE
 from dagstore.errors import ClaimLost, DagError
 from dagstore.store import Store, open_store
 from dagstore.views import RunView
+from trainer.policy import Grants
 from trainer.slots import Slot
 from trainer.worker import Silent, Worker
 
@@ -26,6 +27,9 @@ class Reporter(Silent):
 
     def end(self, run: RunView) -> None:
         self.tell("run", id=str(run.id))
+
+    def pass_by(self, what: str, hint: str) -> None:
+        self.tell("passed_by", what=what, hint=hint)
 
     def tell(self, event: str, **facts: object) -> None:
         """One line on stdout; nobody may listen any more."""
@@ -56,7 +60,7 @@ def _work(order: Mapping[str, Any], reporter: Reporter, stop: threading.Event) -
     slot = Slot(**order["slot"])
     if slot.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, slot.cores)
-    setting = setting_of(slot, order["agent"])
+    setting = setting_of(slot, order["agent"], Grants.from_plain(order["grants"]))
     reporter.tell("runner", runner=setting.runner)
     with open_store(order["store"]) as store:
         _inherit(store, order["heir_of"])

@@ -15,6 +15,7 @@ from dagstore.ids import RunId
 from dagstore.shown import Rows
 from dagstore.views import RunView
 from trainer.crew import Crew, Report
+from trainer.policy import Grants
 from trainer.slots import Slot
 from trainer.slottime import SlotTime, together
 from trainer.worker import Watcher
@@ -37,6 +38,7 @@ def drain(
     app: App,
     slots: Sequence[Slot],
     watcher: Watcher,
+    grants: Grants,
     *,
     until_idle: bool,
     seconds: float | None,
@@ -44,13 +46,13 @@ def drain(
 ) -> Drained:
     """Measure what is in line, as `Worker.work` does, in all slots at a time."""
     if len(slots) == 1:
-        with closing(make_worker(app, watcher, slots[0])) as worker:
+        with closing(make_worker(app, watcher, slots[0], grants)) as worker:
             runs = Rows(worker.work(until_idle=until_idle, seconds=seconds, stop=stop))
             return Drained(runs, worker.slot_time)
     say_how_confined(app)
     desk = _Desk(app, watcher)
     end = None if seconds is None else time.monotonic() + seconds
-    told = {"store": str(app.store().root), "agent": app.agent, "until_idle": until_idle}
+    told = {"store": str(app.store().root), "agent": app.agent, "until_idle": until_idle, "grants": asdict(grants)}
 
     def order(place: int, heir_of: str) -> str:
         left = None if end is None else max(0.0, end - time.monotonic())
@@ -68,11 +70,20 @@ class _Desk:
         self._watcher = watcher
         self.runs: list[RunView] = []
         self.times: list[SlotTime] = []
+        self._passed_by: set[tuple[str, str]] = set()
 
     def hear(self, report: Report) -> None:
         if report["event"] == "run":
             run = self._store.run(RunId.parse(report["id"]))
             self.runs.append(run)
             self._watcher.end(run)
+        elif report["event"] == "passed_by":
+            self._pass_by(report["what"], report["hint"])
         else:
             self.times.append(SlotTime(**report["slot_time"]))
+
+    def _pass_by(self, what: str, hint: str) -> None:
+        """Once, though every slot tells it."""
+        if (what, hint) not in self._passed_by:
+            self._passed_by.add((what, hint))
+            self._watcher.pass_by(what, hint)

@@ -34,6 +34,10 @@ class Lines(Silent):
         text = f"{node.short}  {one_line(outcome(run), 60)}  {one_line(node.message, 80)}"
         self._show(text, "" if run.status.value == "ok" else "red")
 
+    def pass_by(self, what: str, hint: str) -> None:
+        self._show(f"passed by: nodes that ask for {one_line(what, 300)}", "yellow")
+        self._show(f"  → {one_line(hint, 500)}", "yellow")
+
     def _show(self, text: str, _style: str) -> None:
         self._app.say(text)
 

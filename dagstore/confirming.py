@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from dagstore.repeats import Confirmation
 
 
+CONFIRM = 1000
+"""The priority of repeats that tell the best apart, above the usual 0 of what is tried out."""
+
+
 class Confirming(Leading, Measuring):
     def records(self, *, platform: str | None = None, protocol: str | ProtocolId | None = None) -> "Bests":
         """The history of new bests, and what the noise leaves of each; of the column that `frontier` would rank."""
@@ -31,9 +35,18 @@ class Confirming(Leading, Measuring):
             return Bests(charter.metric, charter.direction, None, platform, Noise(None, 0), Rows())
 
     def confirm(
-        self, top: int = 5, *, budget: int = 10, platform: str | None = None, agent: str = "", dry_run: bool = False
+        self,
+        top: int = 5,
+        *,
+        budget: int = 10,
+        platform: str | None = None,
+        agent: str = "",
+        priority: int = CONFIRM,
+        dry_run: bool = False,
     ) -> "Confirmation":
         """Queue the repeats that are worth their time to tell the best of the `top` from the others; at most `budget`.
+
+        They go before what is only tried out, unless `priority` says otherwise.
 
         Each run goes where it is expected to help most, until the first is the best with 95 %. Where nothing was
         repeated yet, the first three are, once each, so that the noise becomes known. What waits in line already is not
@@ -56,5 +69,5 @@ class Confirming(Leading, Measuring):
         if dry_run:
             return planned
         wanted = [row for row in planned.nodes if row.repeats]
-        made = [ticket for row in wanted for ticket in self.queue([row.id], repeat=row.repeats, agent=agent)]
-        return replace(planned, queued=Rows(made))
+        made = [self.queue([row.id], repeat=row.repeats, priority=priority, agent=agent) for row in wanted]
+        return replace(planned, queued=Rows(ticket for tickets in made for ticket in tickets))

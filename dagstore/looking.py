@@ -166,11 +166,14 @@ class Looking(Tracing):
             return Rows(all_claims(txn))
 
     def tickets(self) -> "Rows[Ticket]":
-        """The queue, in the order in which it is taken; a ticket with a `token` is in hand."""
-        from dagstore.tickets import all_tickets
+        """The queue: what is in hand (it has a `token`), then what waits in the order in which it will be taken.
+
+        That is as far as is known: whoever joins may come between. What is set aside comes last.
+        """
+        from dagstore.line import tickets_in_order
 
         with self._storage.read() as txn:
-            return Rows(all_tickets(txn))
+            return Rows(tickets_in_order(txn))
 
     def workspaces(self) -> "Rows[Workspace]":
         from dagstore.workspaces import all_workspaces

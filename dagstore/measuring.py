@@ -16,6 +16,7 @@ from dagstore.storage import Reader, Writer
 
 if TYPE_CHECKING:
     from dagstore.claims import Claim, Standing
+    from dagstore.demands import Allows
     from dagstore.tickets import Taken, Ticket
     from dagstore.views import RunView
 
@@ -36,7 +37,8 @@ class Measuring(Base):
         twice by accident. With it, tickets are added until that many wait for the tree. `Refused` if one has no
         charter or contradictions that were left open; then none is put in line.
         """
-        from dagstore.tickets import add_ticket
+        from dagstore.demands import Demands
+        from dagstore.line import add_ticket
 
         if repeat is not None and not 1 <= repeat <= MAX_REPEAT:
             raise BadInput(f"--repeat {repeat} is out of range", hint=f"1 to {MAX_REPEAT}")
@@ -46,26 +48,37 @@ class Measuring(Base):
                 seq = self._seq(txn, ref)
                 id = self._id(txn, seq)
                 self._check_runnable(txn, seq)
+                demands = Demands.of(self._charter(txn, seq))
                 wanted = range(self._wanted(txn, seq, repeat))
-                made += [add_ticket(txn, id, priority, agent, self._now()) for _ in wanted]
+                made += [add_ticket(txn, id, priority, agent, self._now(), demands) for _ in wanted]
             return Rows(made)
 
-    def take(self, agent: str, ttl: float, *, ticket: int = 0) -> "Taken | None":
-        """The next ticket under a claim of `ttl` seconds, or None; one whose holder is overdue is taken over."""
-        from dagstore.tickets import all_tickets, take_ticket
+    def take(self, agent: str, ttl: float, *, ticket: int = 0, allows: "Allows | None" = None) -> "Taken | None":
+        """The next ticket under a claim of `ttl` seconds, or None; one whose holder is overdue is taken over.
 
-        with self._storage.read() as txn:
-            if next(all_tickets(txn), None) is None:  # an idle trainer looks often, and looking needs no lock
+        Passed by is what asks of the machine what `allows` does not agree to, unless it is asked for by its number.
+        """
+        from dagstore.line import next_ticket, take_ticket
+
+        with self._storage.read() as txn:  # an idle trainer looks often, and looking needs no lock
+            if next_ticket(txn, self._now(), ticket, allows) is None:
                 return None
         with self._write() as writer:
-            return take_ticket(writer, agent, self._now(), int(ttl * 1000), ticket)
+            return take_ticket(writer, agent, self._now(), int(ttl * 1000), ticket, allows)
 
-    def next_in_line(self) -> "Ticket | None":
+    def next_in_line(self, *, allows: "Allows | None" = None) -> "Ticket | None":
         """The ticket that `take` would give just now; somebody else may be faster."""
-        from dagstore.tickets import next_ticket
+        from dagstore.line import next_ticket
 
         with self._storage.read() as txn:
-            return next_ticket(txn, self._now())
+            return next_ticket(txn, self._now(), allows=allows)
+
+    def has_work(self, *, allows: "Allows | None" = None) -> bool:
+        """Whether anything waits that `take` would give, or is in hand and may come back."""
+        from dagstore.line import has_work
+
+        with self._storage.read() as txn:
+            return has_work(txn, allows)
 
     def standing(self, claim: "Claim") -> "Standing":
         """Whether a claim is still held, and whether its ticket was cancelled meanwhile. Takes no lock."""
@@ -89,7 +102,7 @@ class Measuring(Base):
 
         `artifacts` are stored as blobs and entered in the run under their names.
         """
-        from dagstore.tickets import finish_ticket
+        from dagstore.line import finish_ticket
 
         if run.node != claim.node:
             raise BadInput(f"the run is of {run.node}, the claim on {claim.node}", hint="record it with `add_run`")
@@ -100,7 +113,7 @@ class Measuring(Base):
 
     def retry(self, claim: "Claim", run: Run, protocol: Protocol, artifacts: Mapping[str, bytes]) -> "Ticket":
         """Record a run that failed for reasons of the machine, and put the ticket back in line."""
-        from dagstore.tickets import give_ticket_back
+        from dagstore.line import give_ticket_back
 
         self._save_large(artifacts)
         with self._write() as txn:
@@ -110,14 +123,32 @@ class Measuring(Base):
 
     def give_back(self, claim: "Claim") -> "Ticket":
         """Put the ticket of a claim back in line, as if it had not been taken; one that was cancelled goes."""
-        from dagstore.tickets import give_ticket_back
+        from dagstore.line import give_ticket_back
 
         with self._write() as txn:
             return give_ticket_back(txn, claim, failed=False)
 
+    def decline(self, claim: "Claim") -> "Ticket":
+        """The same, with what its charter asks of the machine looked up: `allows` may pass it by from now on."""
+        from dagstore.charter import isolated
+        from dagstore.demands import Demands
+        from dagstore.line import give_ticket_back, held_ticket
+
+        with self._write() as txn:
+            charter = self._charter(txn, self._seq(txn, claim.node))
+            demands = Demands.of(isolated(charter) if held_ticket(txn, claim).isolation else charter)
+            return give_ticket_back(txn, claim, failed=False, demands=demands)
+
+    def readmit(self, ticket: int) -> "Ticket | None":
+        """Have a ticket over which trainers died wait like any other again; None if there is none in line."""
+        from dagstore.line import readmit_ticket
+
+        with self._write() as txn:
+            return readmit_ticket(txn, ticket)
+
     def cancel(self, ticket: int) -> bool:
         """Remove a ticket from the line, unless somebody works on it; whether it was removed."""
-        from dagstore.tickets import cancel_ticket
+        from dagstore.line import cancel_ticket
 
         with self._write() as txn:
             return cancel_ticket(txn, ticket, self._now())
@@ -127,7 +158,7 @@ class Measuring(Base):
 
         Its trainer looks several times a second, and records the run as `cancelled`.
         """
-        from dagstore.tickets import end_ticket
+        from dagstore.line import end_ticket
 
         with self._write() as txn:
             return end_ticket(txn, ticket)
@@ -151,12 +182,12 @@ class Measuring(Base):
                 code="contradicted",
             )
 
-    def _wanted(self, txn: Reader, seq: int, repeat: int | None) -> int:
-        from dagstore.tickets import all_tickets, is_cancelled
+    def _wanted(self, txn: Writer, seq: int, repeat: int | None) -> int:
+        from dagstore.line import tickets_of
+        from dagstore.tickets import is_cancelled
 
         first = graph_row(txn, seq).first
-        same = {self._id(txn, node) for node in with_tree(txn, first)}
-        in_line = (ticket for ticket in all_tickets(txn) if ticket.node in same)
+        in_line = [ticket for node in with_tree(txn, first) for ticket in tickets_of(txn, self._id(txn, node))]
         waiting = sum(1 for ticket in in_line if not is_cancelled(txn, ticket.number))
         if repeat is not None:
             return max(0, repeat - waiting)

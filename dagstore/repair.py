@@ -19,6 +19,7 @@ from dagstore.finding import find, name_of
 from dagstore.findings import Progress
 from dagstore.ids import BlobId, NodeId
 from dagstore.index import catch_up, clear, indexed
+from dagstore.line import cancel_ticket
 from dagstore.log import Gap, transactions
 from dagstore.logcheck import Ahead, Damage, damages_in, known_end, lost_names
 from dagstore.logfile import LogFile
@@ -31,7 +32,7 @@ from dagstore.refs import SEED
 from dagstore.rows import count_nodes
 from dagstore.storage import KEPT, Reader, Storage, Writer
 from dagstore.storage_lmdb import LmdbStorage
-from dagstore.tickets import all_tickets, cancel_ticket
+from dagstore.tickets import all_tickets
 from dagstore.tombstones import is_gone
 
 FOLDER = "quarantine"

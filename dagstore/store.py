@@ -25,6 +25,7 @@ from dagstore.refs import SEED
 from dagstore.storage import Storage
 from dagstore.storage_lmdb import BEHIND, LmdbStorage
 from dagstore.suggesting import Suggesting
+from dagstore.verifying import Verifying
 
 if TYPE_CHECKING:
     from dagstore.charter import Charter
@@ -42,7 +43,7 @@ Clock = Callable[[], float]
 Entropy = Callable[[int], bytes]
 
 
-class Store(Explaining, Comparing, Blaming, Querying, Confirming, Suggesting, Importing, Keeping):
+class Store(Explaining, Comparing, Blaming, Querying, Confirming, Suggesting, Verifying, Importing, Keeping):
     """An open store. Use it as a context manager, or `close()` it.
 
     Reading takes no lock that a writer waits for; one store may be shared by the threads of a process, never across

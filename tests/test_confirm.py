@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dagstore import Status
 from dagstore.allocation import Arm, allocate, beaten, selected
 from dagstore.bests import Standing
+from dagstore.confirming import CONFIRM
 from dagstore.errors import BadInput, NotFound
 from dagstore.testing.builders import START, make_run, make_store, measure
 
@@ -367,3 +368,15 @@ class TestRecords:
         assert said[1] == "noise: sd 0.01, from 3 repeated runs"
         assert said[2].split() == ["id", "value", "gain", "standing", "runs", "mean", "age", "message"]
         assert said[-1] == "3 records: 1 first, 1 confirmed, 1 within the noise"
+
+
+def test_confirmations_go_before_what_is_only_tried_out_unless_told_otherwise(store, ran):
+    nodes = [ran(child(store), 1.0 + number / 10) for number in range(3)]
+    (tried,) = store.queue([child(store)])
+    asked = store.confirm(3, budget=3).queued
+    assert {ticket.priority for ticket in asked} == {CONFIRM}
+    assert [store.take("worker", 60).ticket.node for _ in range(4)] == [*nodes, tried.node]
+    for ticket in store.tickets():
+        store.end(ticket.number)
+    later = store.confirm(3, budget=3, priority=0).queued
+    assert {ticket.priority for ticket in later} == {0}

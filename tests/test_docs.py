@@ -129,6 +129,7 @@ def session(tmp_path_factory):
         "platforms",
         "records",
         "confirm --dry-run",
+        "verify @seed",
         "cat @last:train.py",
         "blame @last:train.py",
         "checkout @last out",

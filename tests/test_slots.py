@@ -273,11 +273,27 @@ def test_a_slot_that_was_killed_is_started_again_and_its_experiment_measured(pro
 
 @linux
 def test_a_slot_that_dies_again_and_again_ends_the_work_with_a_reason(project):
-    project.queue("kill -9 $PPID\nsleep 60\n")
+    project.queue(*(f"kill -9 $PPID\nsleep {60 + number}\n" for number in range(8)))
     _, err = project.dag("train", "--slots", "2", code=7)
     assert "killed by signal 9" in err
     assert "3 times" in err
     eventually(lambda: not project.experiments())
+
+
+@linux
+def test_what_kills_its_slot_twice_is_set_aside_shown_and_tried_when_asked(project):
+    killer, *others = project.queue(
+        "kill -9 $PPID\nsleep 60\n", *(f"echo val_bpb: {number}\n" for number in range(1, 6))
+    )
+    runs = project.json("train", "--slots", "2", "--until-idle")["runs"]
+    assert sorted(run["node"] for run in runs) == sorted(others)
+    out, err = project.dag("queue")
+    assert "set aside: 2 trainers died over it" in out
+    assert "dag queue --again" in err
+    assert "--again" in project.dag("queue", killer)[0]
+    assert [ticket["node"] for ticket in project.json("queue", "--again")["queued"]] == [killer]
+    assert "waits" in project.dag("queue")[0]
+    assert project.json("queue", "--again", killer)["queued"] == []
 
 
 @linux

@@ -140,3 +140,16 @@ def test_trainers_killed_at_random_measure_every_node_once(root, seed):
         # A claim that was dropped by the last takeover may have left a directory; the next trainer clears it.
         Worker(store, Setting("last", ENVIRON))
         assert_whole(store, nodes)
+
+
+def test_what_kills_its_trainer_is_set_aside_after_two_and_the_others_are_measured(root):
+    with dagstore.open(root) as store:
+        nodes = fill(store, root, 3, "test {number} = 0 && kill -9 $PPID && sleep 60\necho val_bpb: {number}\n")
+        assert [start(root).wait(30), start(root).wait(30), start(root).wait(30)] == [-9, -9, 0]
+        assert [run.status for run in store.runs(nodes[0])] == [Status.LOST, Status.LOST]
+        assert [[run.status for run in store.runs(node)] for node in nodes[1:]] == [[Status.OK]] * 2
+        (left,) = store.tickets()
+        assert (left.node, left.aside, left.deaths, left.token) == (nodes[0], True, 2, 0)
+        assert not store.queue([nodes[0]])
+        assert store.readmit(left.number).deaths == 0
+        assert start(root).wait(30) == -9

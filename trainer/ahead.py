@@ -13,8 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from dagstore import DagError, NodeId, Store
+from dagstore import Charter, DagError, NodeId, Store
+from dagstore.charter import isolated
+from dagstore.demands import Allows
 from dagstore.model import Tree
+from dagstore.tickets import Ticket
 from trainer.job import Files
 from trainer.nursery import Ready
 
@@ -22,9 +25,15 @@ LOOK = 0.25
 """Seconds between two looks at what is next in line."""
 
 
-def lay_out(store: Store, node: NodeId, home: Path) -> Files:
+def charter_for(store: Store, ticket: Ticket) -> Charter:
+    """What the node of a ticket is measured by."""
+    charter = store.charter(ticket.node)
+    return isolated(charter) if ticket.isolation else charter
+
+
+def lay_out(store: Store, node: NodeId, charter: Charter, home: Path) -> Files:
     """Write a node's files below `home`, which is new."""
-    files = Files(node, store.charter(node), Tree(store.files(node)), store.folder, home)
+    files = Files(node, charter, Tree(store.files(node)), store.folder, home)
     store.checkout(node, files.work)
     (home / "out").mkdir()
     return files
@@ -36,18 +45,28 @@ class Prepared(NamedTuple):
     files: Files
     standby: Ready | None = None
 
+    def are(self, node: NodeId, charter: Charter) -> bool:
+        """Whether they are those of a node that is measured by that charter."""
+        return (self.files.node, self.files.charter) == (node, charter)
+
 
 class Ahead:
-    """A thread that prepares what is next in line, on the desk, as long as it is wanted.
+    """A thread that prepares what is next in line for a trainer that `allows` it, on the desk, while it is wanted.
 
     `ready` makes a child stand by for files. One whose experiment never begins is ended by the next call of `prepared`,
     or by `close`.
     """
 
     def __init__(
-        self, store: Store, desk: Path, ready: Callable[[Files], Ready | None], told: Callable[[], None]
+        self,
+        store: Store,
+        desk: Path,
+        allows: Allows,
+        ready: Callable[[Files], Ready | None],
+        told: Callable[[], None],
     ) -> None:
         self._store = store
+        self._allows = allows
         self._desk = desk
         self._make_ready = ready
         self._told = told
@@ -63,18 +82,18 @@ class Ahead:
         """From now on, until `prepared` is called, keep ready what is next."""
         self._wanted.set()
 
-    def prepared(self, node: NodeId, home: Path) -> Prepared:
+    def prepared(self, node: NodeId, charter: Charter, home: Path) -> Prepared:
         """The node's files at `home`: moved there if they were ready, else written there."""
         self._wanted.clear()
         with self._lock:
             self._end(self._given)
             self._given, self._next = self._next, None
-        if self._given is not None and self._given.files.node == node:
+        if self._given is not None and self._given.are(node, charter):
             with contextlib.suppress(OSError):
                 os.rename(self._given.files.home, home)
                 return self._given._replace(files=replace(self._given.files, home=home))
         self._throw_away(self._given)
-        return Prepared(lay_out(self._store, node, home))
+        return Prepared(lay_out(self._store, node, charter, home))
 
     def close(self) -> None:
         self._over.set()
@@ -99,12 +118,15 @@ class Ahead:
             self._over.wait(LOOK)
 
     def _prepare(self) -> None:
-        ticket = self._store.next_in_line()
-        if not self._wanted.is_set() or ticket is None or (self._next and self._next.files.node == ticket.node):
+        ticket = self._store.next_in_line(allows=self._allows)
+        if not self._wanted.is_set() or ticket is None:
+            return
+        charter = charter_for(self._store, ticket)
+        if self._next and self._next.are(ticket.node, charter):
             return
         old, self._next = self._next, None
         self._throw_away(old)
-        files = lay_out(self._store, ticket.node, self._desk / str(next(self._numbers)))
+        files = lay_out(self._store, ticket.node, charter, self._desk / str(next(self._numbers)))
         self._next = Prepared(files)
         self._next = Prepared(files, self._make_ready(files))
         self._told()

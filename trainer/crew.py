@@ -132,6 +132,8 @@ class Crew:
             case "run":
                 member.deaths = 0
                 self._hear(report)
+            case "passed_by":
+                self._hear(report)
             case "left":
                 member.left = True
                 self._hear(report)

@@ -43,7 +43,7 @@ def report_of(job: Job, outcome: Outcome, platform: str, runner: str) -> Report:
         started=outcome.started,
         seconds=ending.seconds,
         runner=runner,
-        seed=job.taken.ticket.number,
+        seed=job.taken.ticket.seed,
         exit_code=ending.exit_code if ending.signal is None else -ending.signal,
         reason=verdict.reason,
         environment=outcome.environment,

@@ -135,7 +135,7 @@ class Trials:
 
     def _command(self, job: Job, line: str, room: Room) -> Command:
         command = self._unclaimed(job, line, room)
-        return replace(command, env={**command.env, "DAG_SEED": str(job.taken.ticket.number)}, mark=job.mark)
+        return replace(command, env={**command.env, "DAG_SEED": str(job.taken.ticket.seed)}, mark=job.mark)
 
     def _unclaimed(self, files: Files, line: str, room: Room) -> Command:
         """The command without what its claim adds to it."""

@@ -19,6 +19,9 @@ class Watcher(Protocol):
 
     def end(self, run: RunView) -> None: ...
 
+    def pass_by(self, what: str, hint: str) -> None:
+        """What nodes in line ask for that this trainer does not allow, and what to do about it."""
+
 
 class Silent:
     """Watches nothing."""
@@ -30,3 +33,5 @@ class Silent:
     def output(self, chunk: bytes) -> None: ...
 
     def end(self, run: RunView) -> None: ...
+
+    def pass_by(self, what: str, hint: str) -> None: ...

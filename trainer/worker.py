@@ -14,16 +14,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from dagstore import ClaimLost, NodeId, Status, Store
+from dagstore import Charter, ClaimLost, NodeId, Refused, Status, Store
 from dagstore.claims import Claim, Standing
+from dagstore.demands import Demands
 from dagstore.model import Tree
 from dagstore.tickets import Taken
 from dagstore.views import RunView
-from trainer.ahead import Ahead, Prepared, lay_out
+from trainer.ahead import Ahead, Prepared, charter_for, lay_out
 from trainer.bulletin import Bulletin
 from trainer.heart import Heart, Watch
-from trainer.job import Job
+from trainer.job import Files, Job
 from trainer.machine import platform_name
+from trainer.nursery import Ready
+from trainer.policy import Grants, Owner
 from trainer.process import become_subreaper, sweep
 from trainer.recorder import Recorder
 from trainer.report import report_of, report_of_lost
@@ -40,7 +43,7 @@ MAX_FAILURES = 3
 
 IDLE_SECONDS = 0.2
 
-Prepare = Callable[[NodeId, Path], Prepared]
+Prepare = Callable[[NodeId, Charter, Path], Prepared]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,8 @@ class Setting:
 
     `platform` is what runs are ranked by, found out from `visible` (`CUDA_VISIBLE_DEVICES`) if it is empty. `told` are
     variables of the contract that experiments get besides `environ`. `slot` names the slot to people.
-    `sandbox` confines experiments; None takes the strongest that works.
+    `sandbox` confines experiments; None takes the strongest that works. `grants` is what the machine's owner agreed to
+    beside the `dag.toml` of the project: what a charter asks for beyond that is not run.
     """
 
     runner: str
@@ -60,6 +64,7 @@ class Setting:
     told: Mapping[str, str] = field(default_factory=dict)
     slot: str = "1"
     sandbox: Sandbox | None = None
+    grants: Grants = field(default_factory=Grants)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,9 @@ class Worker:
         self._store = store
         self._setting = setting
         self._watcher: Watcher = watcher or Silent()
-        self._trials = Trials(store.root, setting.environ, setting.sandbox or probe(), setting.told)
+        sandbox = setting.sandbox or probe()
+        self._trials = Trials(store.root, setting.environ, sandbox, setting.told)
+        self._owner = Owner(store.root, setting.environ.get("HOME", "/"), setting.grants, whole=sandbox.is_whole)
         self._platform = setting.platform or platform_name(setting.visible)
         self._scratch = Scratch(store)
         self._clock = SlotClock()
@@ -109,11 +116,11 @@ class Worker:
         end = None if seconds is None else time.monotonic() + seconds
         with self._at_desk(stop) as desk, closing(Recorder(self._settle)) as recorder:
             told = partial(self._watcher.step, "prepared")
-            with closing(Ahead(self._store, desk, self._trials.ready, told)) as ahead:
+            with closing(Ahead(self._store, desk, self._owner.allows, self._ready, told)) as ahead:
                 while not stop.is_set() and (end is None or time.monotonic() < end):
                     if self._go_on(ahead, recorder):
                         yield from recorder.runs()
-                    elif until_idle and not self._store.tickets():
+                    elif until_idle and not self._store.has_work(allows=self._owner.allows):
                         break
                     else:
                         self._wait(stop)
@@ -124,10 +131,10 @@ class Worker:
         """Take one ticket (that one, if given) and measure it; None if there was none to take.
 
         Also None if the claim was lost meanwhile, or a fault of the machine put the ticket back in line. Interrupted,
-        it puts the ticket back too.
+        it puts the ticket back too. `Refused` if the one that was given asks for what the owner does not allow.
         """
         with self._at_desk(stop or threading.Event()):
-            begun = self._take(lambda node, home: Prepared(lay_out(self._store, node, home)), ticket)
+            begun = self._take(lambda *what: Prepared(lay_out(self._store, *what)), ticket)
             return self._settle(self._measure(*begun)) if begun else None
 
     @contextmanager
@@ -149,21 +156,62 @@ class Worker:
             self._bulletin.refresh()
             stop.wait(IDLE_SECONDS)
 
-    def _take(self, prepare: Prepare, ticket: int = 0) -> tuple[Job, Watch] | None:
+    def _take(self, prepare: Prepare, number: int = 0) -> tuple[Job, Watch] | None:
         """An experiment that is ready to run; None if there is nothing to take."""
-        taken = self._store.take(self._setting.runner, self._setting.ttl, ticket=ticket)
-        if taken is None:
-            return None
-        watch = self._heart.keep(taken.claim)
-        with self._or_given_back(taken.claim):
-            self._watcher.step("taken")
-            if taken.lost is not None:
-                self._bury(taken.lost)
-            return self._job(taken, prepare), watch
+        while taken := self._claim(number):
+            watch = self._heart.keep(taken.claim)
+            with self._or_given_back(taken.claim):
+                job = self._begin(taken, prepare, asked=number > 0)
+            if job:
+                return job, watch
+            self._clean_up(taken.claim)
+        return None
 
-    def _job(self, taken: Taken, prepare: Prepare) -> Job:
+    def _claim(self, number: int) -> Taken | None:
+        if self._heart.stop.is_set():
+            return None
+        allows = self._owner.allows
+        taken = self._store.take(self._setting.runner, self._setting.ttl, ticket=number, allows=allows)
+        for what, hint in self._owner.news():
+            self._watcher.pass_by(what, hint)
+        return taken
+
+    def _begin(self, taken: Taken, prepare: Prepare, *, asked: bool) -> Job | None:
+        """The experiment, its files in place; None if it was put off, which one that is `asked` for is not."""
+        self._watcher.step("taken")
+        if taken.lost is not None:
+            self._bury(taken.lost)
+        charter = charter_for(self._store, taken.ticket)
+        if asked:
+            self._check_allowed(taken, charter)
+        elif self._put_off(taken, charter):
+            return None
+        return self._job(taken, charter, prepare)
+
+    def _put_off(self, taken: Taken, charter: Charter) -> bool:
+        """Put back what is not for this trainer, or has just cost another one its life; whether it is such."""
+        if taken.lost is not None and taken.ticket.is_suspected:
+            self._store.give_back(taken.claim)
+        elif not self._owner.allows(Demands.of(charter)):
+            self._store.decline(taken.claim)
+        else:
+            return False
+        return True
+
+    def _check_allowed(self, taken: Taken, charter: Charter) -> None:
+        lacks = self._owner.lacking(Demands.of(charter))
+        if lacks:
+            what, hint = self._owner.explain(lacks)
+            name = self._store.short(taken.ticket.node)
+            raise Refused(f"node {name} asks for {what}, which is not allowed here", hint=hint, code="not_allowed")
+
+    def _ready(self, files: Files) -> Ready | None:
+        """A child that stands by for an experiment; the line may not know all that its charter asks for."""
+        return self._trials.ready(files) if self._owner.allows(Demands.of(files.charter)) else None
+
+    def _job(self, taken: Taken, charter: Charter, prepare: Prepare) -> Job:
         token = taken.claim.token
-        files, standby = prepare(taken.ticket.node, self._scratch.home(token))
+        files, standby = prepare(taken.ticket.node, charter, self._scratch.home(token))
         self._watcher.step("materialised")
         mark = self._scratch.mark(token)
         return Job(files.node, files.charter, files.tree, files.folder, files.home, taken, mark, standby)

@@ -11,11 +11,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Self
 
 import click
 
+from cli import options
 from cli.app import App, verb
 from cli.main import INTERRUPTED, OK
 from cli.render import counted
@@ -39,6 +40,7 @@ POLL_SECONDS = 0.2
 @click.option("--name", default="", help="What the agents call themselves; they are numbered.")
 @click.option("--timeout", default="15m", show_default=True, help="How long a program may think.")
 @click.option("--train", is_flag=True, help="Measure here too: start a trainer beside the agents.")
+@options.allow
 def command(
     app: App,
     program: str | None,
@@ -50,6 +52,7 @@ def command(
     name: str,
     timeout: str,
     train: bool,
+    allow: tuple[str, ...],
 ) -> None:
     """Let agents propose experiments: choose a parent or ancestors to adopt, edit, seal, queue, wait, note.
 
@@ -63,7 +66,9 @@ def command(
     """
     from cli.live import attempt_line, live
     from dagstore.quantities import parse_duration
+    from trainer.policy import read_grants
 
+    read_grants(allow, app.directory)  # what is wrong with them is said now
     store = app.store()
     seconds = parse_duration(duration) if duration else None
     make = _proposer(program, timeout)
@@ -71,7 +76,7 @@ def command(
     interrupted = _stop_on_signals(stop)
     store.queue(["@seed"], agent=app.agent)
     attempts: list[Attempt] = []
-    with live(app) as shown, trainer(app, stop) if train else contextlib.nullcontext():
+    with live(app) as shown, trainer(app, stop, allow) if train else contextlib.nullcontext():
         shown.begin("experiments", experiments)
         with Team(app, _names(name, program, agents), stop, experiments) as team:
             team.start(make, seed, adopt_rate)
@@ -155,17 +160,25 @@ class Team:
 
 
 @contextlib.contextmanager
-def trainer(app: App, stop: threading.Event) -> Iterator[None]:
+def trainer(app: App, stop: threading.Event, allow: Sequence[str]) -> Iterator[None]:
     """A trainer in a process of its own, ended with the block; what it had in hand goes back in line.
 
     If it ends before, `stop` is set, for nothing would be measured any more. If this process is killed, the trainer
     notices by its stdin.
     """
-    words = [sys.executable, "-P", "-c", "from cli.main import main; main()", "-C", str(app.store().root)]
+    words = [
+        sys.executable,
+        "-P",
+        "-c",
+        "from cli.main import main; main()",
+        "-C",
+        str(app.directory),
+        "train",
+        "--while-stdin",
+    ]
+    words += [f"--allow={word}" for word in allow]
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            [*words, "train", "--while-stdin"], stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
-        )
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
 
         def await_end() -> None:
             process.wait()

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import click
 
 from cli.app import App, verb
+from cli.listing import headline
 from cli.render import ago, line, table
+from dagstore.verification import KIND
 from dagstore.views import NoteView
 
 
@@ -22,9 +24,13 @@ def command(app: App, limit: int) -> None:
     app.answer({"notes": notes}, lambda _: _render(notes))
 
 
+def _text(note: NoteView) -> str:
+    return headline(note.text) if note.kind == KIND else note.text
+
+
 def _render(notes: Sequence[NoteView]) -> None:
     if not notes:
         line("nobody said anything")
         return
-    rows = [(ago(note.time), str(note.node)[:8], note.kind, note.author, note.text) for note in notes]
+    rows = [(ago(note.time), str(note.node)[:8], note.kind, note.author, _text(note)) for note in notes]
     table(("when", "node", "kind", "who", "said"), rows)

@@ -6,6 +6,7 @@ from cli import options
 from cli.app import App, verb
 from cli.commands.frontier import known_noise
 from cli.render import NOTHING, counted, line, number, seconds, styled, table
+from dagstore.confirming import CONFIRM
 from dagstore.repeats import Confirmation
 
 
@@ -13,18 +14,23 @@ from dagstore.repeats import Confirmation
 @click.option("--top", type=click.IntRange(min=2), default=5, show_default=True, help="How many to tell apart.")
 @click.option("--budget", type=click.IntRange(min=1), default=10, show_default=True, help="At most so many runs.")
 @click.option("--platform", metavar="P", help="Another platform than the one with the most runs.")
+@click.option("--priority", metavar="P", type=int, default=CONFIRM, show_default=True, help="0 lets them wait in turn.")
 @click.option("--dry-run", is_flag=True, help="Only say which repeats those would be.")
 @options.agent
-def command(app: App, top: int, budget: int, platform: str | None, dry_run: bool, agent: str | None) -> None:
+def command(
+    app: App, top: int, budget: int, platform: str | None, priority: int, dry_run: bool, agent: str | None
+) -> None:
     """Queue just the repeats that are worth their time to tell the best experiments apart.
 
-    Each run goes where it is expected to help most; none are queued once the first is the best with 95 %.
+    Each run goes where it is expected to help most; none are queued once the first is the best with 95 %. They go
+    before what is only tried out.
 
     \b
     dag confirm --top 5 --budget 6
     """
     store = app.store(readonly=dry_run)
-    found = store.confirm(top, budget=budget, platform=platform, agent=agent or app.agent, dry_run=dry_run)
+    who = agent or app.agent
+    found = store.confirm(top, budget=budget, platform=platform, agent=who, priority=priority, dry_run=dry_run)
     app.answer(found, lambda it: _render(it, dry_run=dry_run))
 
 

@@ -91,7 +91,7 @@ def _follow(app: App, store: Store, ticket: Ticket) -> None:
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
     for chunk in _chunks(store, ticket):
         click.echo(_shown(decode(chunk)), nl=False)
-    ended = [run for run in store.runs(ticket.node) if run.seed == ticket.number][-1:]
+    ended = [run for run in store.runs(ticket.node) if run.seed == ticket.seed][-1:]
     app.say(f"ended: {ended[0].status.value}" if ended else "ended without a run, and may be in line again")
 
 

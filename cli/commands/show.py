@@ -11,6 +11,7 @@ from cli.listing import headline, status
 from cli.picture import plot_option, save_picture
 from cli.render import NOTHING, ago, line, number, seconds, styled, table
 from dagstore.errors import NotFound
+from dagstore.reproducing import Verification
 from dagstore.store import Store
 from dagstore.views import AdoptionView, Aliases, NodeView, NoteView, RunView
 from trainer.verdict import tail
@@ -41,6 +42,7 @@ def command(app: App, node: str, plot: str | None) -> None:
         **{name: getattr(found, name) for name in found.__dataclass_fields__},
         "runs": store.runs(found.id),
         "notes": store.notes(found.id),
+        "verifications": store.verifications(found.id),
         "adoptions": store.adoptions(found.id),
         "diff": _diff(store, found),
         "claims": [claim for claim in store.claims() if claim.node == found.id],
@@ -60,9 +62,11 @@ def _diff(store: Store, node: NodeView) -> dict[str, int]:
 def _render(store: Store, node: NodeView, answer: dict[str, Any]) -> None:
     for name, value in _facts(store, node, answer):
         line(styled(f"{name:<11}", "dim"), value)
-    _notes(answer["notes"])
+    verified = {it.id for it in answer["verifications"]}
+    _notes([note for note in answer["notes"] if note.id not in verified])
     _adoptions(store, answer["adoptions"])
     _runs(answer["runs"])
+    _verifications(answer["verifications"])
     if answer["runs"] and answer["runs"][-1].status.value != "ok":
         _failure(store, answer["runs"][-1])
 
@@ -130,6 +134,13 @@ def _adoptions(store: Store, adoptions: Sequence[AdoptionView]) -> None:
         ]
         table(("region", "decided by", "as in"), rows)
         findings(adoption.findings)
+
+
+def _verifications(found: Sequence[Verification]) -> None:
+    for it in found:
+        line()
+        line(styled(f"verified by {it.author or 'nobody'}, {ago(it.time)}, with run {it.by[:8]}", "dim"))
+        line(it.text)
 
 
 def _runs(runs: Sequence[RunView]) -> None:

@@ -8,6 +8,7 @@ from types import FrameType
 
 import click
 
+from cli import options
 from cli.app import App, verb
 
 
@@ -16,6 +17,8 @@ from cli.app import App, verb
 @click.option("--for", "duration", metavar="DURATION", help="Begin nothing after this long, for instance 8h.")
 @click.option("--slots", metavar="N", type=click.IntRange(1, 1024), help="So many experiments at a time; one a GPU.")
 @click.option("--per-gpu", metavar="K", type=click.IntRange(1, 64), help="So many experiments on each GPU.")
+@options.allow
+@options.max_budget
 @click.option("--while-stdin", is_flag=True, hidden=True, help="Stop when stdin ends, as it does with its owner.")
 def command(
     app: App,
@@ -23,12 +26,15 @@ def command(
     duration: str | None,
     slots: int | None,
     per_gpu: int | None,
+    allow: tuple[str, ...],
+    max_budget: float | None,
     while_stdin: bool,
 ) -> None:
     """Measure what is in line, one experiment in each slot at a time, until told to stop.
 
     There is a slot for each visible GPU, or one on the CPU. Ctrl-C ends the experiments in hand and puts them back in
-    line; nothing is lost.
+    line; nothing is lost. What asks of this machine what neither the project's dag.toml nor --allow grants is passed
+    by.
 
     \b
     Example:
@@ -39,12 +45,14 @@ def command(
     from cli.training import drain
     from cli.watch import summary, watch_training
     from dagstore.quantities import parse_duration
+    from trainer.policy import read_grants
 
+    grants = read_grants(allow, app.directory, max_budget)
     seconds = parse_duration(duration) if duration else None
     stop = _stop_when_asked(while_stdin=while_stdin)
     places = make_slots(slots, per_gpu)
     with watch_training(app) as shown:
-        done = drain(app, places, shown, until_idle=until_idle, seconds=seconds, stop=stop)
+        done = drain(app, places, shown, grants, until_idle=until_idle, seconds=seconds, stop=stop)
     app.answer(done.plain(), lambda _: summary(done))
     if stop.is_set():
         raise KeyboardInterrupt
