@@ -49,10 +49,10 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# pygit2 is a reference to measure against, and nothing that is shipped needs it. CORPUS names a local git repository
-# whose edits of the same versions of files are adopted two by two.
+# pygit2 and optuna are references to measure against, and nothing that is shipped needs them. CORPUS names a local git
+# repository whose edits of the same versions of files are adopted two by two.
 bench: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pygit2
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pygit2 optuna
 	$(BIN)/python benchmarks/run.py $(if $(CORPUS),--corpus $(CORPUS))
 
 demo: $(TORCH)

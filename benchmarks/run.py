@@ -29,6 +29,7 @@ WORKLOADS = (
     "warm",
     "trainer_hostile",
     "slots",
+    "pruning",
     "adopt",
 )
 

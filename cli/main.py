@@ -18,7 +18,7 @@ VERBS = {
     "Begin": ("init", "spawn", "seal", "adopt"),
     "Measure": ("run", "queue", "train", "cancel", "confirm", "verify", "agent"),
     "Look": (
-        *("frontier", "query", "records", "why", "compatible", "ledger", "effects", "suggest"),
+        *("frontier", "query", "records", "why", "compatible", "ledger", "effects", "suggest", "replay"),
         *("top", "logs", "show", "diff", "log", "children", "tree", "files", "cat", "blame", "checkout"),
         *("protocols", "platforms"),
     ),

@@ -11,7 +11,7 @@ from cli.main import ExperimentFailed
 from cli.render import number
 from dagstore import Store
 from dagstore.errors import Refused
-from dagstore.model import Status
+from dagstore.model import KNOWN, Status
 from dagstore.printable import one_line
 from dagstore.tickets import Ticket
 from dagstore.views import Rows, RunView
@@ -125,9 +125,12 @@ def in_line(store: Store, ref: str, *, held: bool = True) -> list[Ticket]:
 
 
 def _known(app: App, ref: str) -> list[RunView]:
-    """The good runs of a node that needs no other."""
-    app.say(f"{app.store().short(ref)} was measured already; --repeat 1 measures it again")
-    return [run for run in app.store().runs(ref) if run.status is Status.OK]
+    """The runs of a node that needs no other: the good ones, or else how it was pruned."""
+    runs = [run for run in app.store().runs(ref) if run.status in KNOWN]
+    good = [run for run in runs if run.status is Status.OK]
+    said = "was measured already; --repeat 1 measures it again" if good else "was pruned before; --repeat 1 measures it"
+    app.say(f"{app.store().short(ref)} {said}")
+    return good or runs
 
 
 def until_measured(app: App, worker: Worker, ticket: Ticket) -> list[RunView]:

@@ -12,7 +12,7 @@ from dagstore.files import BlobFiles
 from dagstore.finding import enter, find, short
 from dagstore.ids import Id, NodeId, ProtocolId
 from dagstore.index import ADOPTION, RUN, add, catch_up, facts, graph_row, has_lost, indexed, set_indexed
-from dagstore.model import Adoption, Decision, Node, Run, Tree, names_of
+from dagstore.model import KNOWN, Adoption, Decision, Node, Run, Tree, names_of
 from dagstore.objects import Objects
 from dagstore.paths import CHARTER_PATH
 from dagstore.refs import resolve
@@ -140,6 +140,11 @@ class Base:
     def _runs_of(self, txn: Reader, seq: int) -> "Rows[RunView]":
         """The runs of a node's tree."""
         return Rows(self._run_view(txn, record) for record in facts(txn, graph_row(txn, seq).first, RUN))
+
+    def _is_known(self, txn: Reader, tree: int) -> bool:
+        """Whether a tree has a run after which it is not run again by accident."""
+        runs: Iterable[Run] = (self._objects.load(txn, record) for record in facts(txn, tree, RUN))
+        return any(run.status in KNOWN for run in runs)
 
     def _run_view(self, txn: Reader, seq: int) -> "RunView":
         from dagstore.census import environment_id

@@ -17,8 +17,10 @@ from dagstore.paths import CHARTER_PATH, fold
 from dagstore.quantities import format_duration, format_size, parse_duration, parse_size
 
 SANDBOXES = ("auto", "required", "none")
+PRUNE = ("none", "median", "asha", "parent")
 DEFAULT_BUDGET = 300.0
 
+_ENDS = {"min": Direction.MINIMIZE, "max": Direction.MAXIMIZE}
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -30,6 +32,7 @@ class Charter:
     `memory` what all its processes may use together (0: as much as there is), `disk` what it may write.
     `data` are folders and files outside the tree that it may read, `environment` the variables that it gets besides
     the usual ones. `evaluate` is a command whose numbers count in place of its own, `hidden` what only that sees.
+    `prune` is the rule that ends hopeless experiments, `curve` the step metric that it goes by (empty: the metric).
     """
 
     command: str
@@ -51,6 +54,13 @@ class Charter:
     environment: tuple[str, ...] = ()
     evaluate: str = ""
     hidden: tuple[str, ...] = ()
+    prune: str = "none"
+    curve: str = ""
+
+    @property
+    def followed(self) -> tuple[str, Direction]:
+        """The step metric by which experiments are compared while they run, and which of its values are better."""
+        return parse_curve(self.curve or self.metric, self.direction)
 
     def is_locked(self, path: str) -> bool:
         """Whether `path` may not change; always true of the charter itself, in any spelling of its case."""
@@ -93,6 +103,12 @@ def is_outside(path: str) -> bool:
     return path.startswith(("/", "~"))
 
 
+def parse_curve(text: str, direction: Direction) -> tuple[str, Direction]:
+    """A step metric from `NAME`, which goes in that direction, `NAME:min` or `NAME:max`."""
+    name, _, end = text.partition(":")
+    return name, _ENDS.get(end, direction)
+
+
 def glob_match(patterns: Sequence[str], path: str) -> bool:
     """Whether the last of `patterns` that names `path` or a folder above it is one that is not negated."""
     return _covers(tuple(patterns), path)
@@ -131,6 +147,14 @@ def _metric(value: object) -> str:
     if name != name.strip() or ":" in name:
         raise BadInput(f"{name!r} is no metric name", hint="a name has no colon and no space around it")
     return name
+
+
+def _curve(value: object) -> str:
+    text = _text(value)
+    name, colon, end = text.partition(":")
+    if text and (name != name.strip() or not name or (colon and end not in _ENDS)):
+        raise BadInput(f"{text!r} is no step metric", hint='name one like "train_loss", or "train_loss:min"')
+    return text
 
 
 def _word(*allowed: str) -> Callable[[object], str]:
@@ -236,6 +260,8 @@ _READERS: dict[str, Callable[[object], object]] = {
     "environment": _list(_variable),
     "evaluate": _text,
     "hidden": _list(_hidden),
+    "prune": _word(*PRUNE),
+    "curve": _curve,
 }
 _REQUIRED = ("command", "metric", "direction", "editable")
 
@@ -322,6 +348,8 @@ _COMMENTS = {
     "environment": "variables that it gets besides the usual ones",
     "evaluate": "a command whose numbers count in place of its own",
     "hidden": "globs or paths that only that command sees",
+    "prune": 'ends hopeless experiments: "median", "asha" or "parent"; see `dag replay`',
+    "curve": "the step metric that this goes by, if it is not the metric",
 }
 _WRITERS: dict[str, Callable[[Any], str]] = {
     "budget": format_duration,

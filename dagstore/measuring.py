@@ -9,7 +9,7 @@ from dagstore.errors import BadInput, NotFound, Refused
 from dagstore.finding import find
 from dagstore.ids import BlobId, NodeId, ProtocolId, RunId
 from dagstore.index import RUN, facts, graph_row, with_tree
-from dagstore.model import Protocol, Run, Status
+from dagstore.model import Protocol, Run
 from dagstore.records import FILE, read_record
 from dagstore.shown import Rows
 from dagstore.storage import Reader, Writer
@@ -33,9 +33,9 @@ class Measuring(Base):
     ) -> "Rows[Ticket]":
         """Put nodes in line; the tickets that are new.
 
-        Without `repeat`, a tree that has an `ok` run or waits in line already is passed over, so that nothing runs
-        twice by accident. With it, tickets are added until that many wait for the tree. `Refused` if one has no
-        charter or contradictions that were left open; then none is put in line.
+        Without `repeat`, a tree that has an `ok` or `pruned` run or waits in line already is passed over, so that
+        nothing runs twice by accident. With it, tickets are added until that many wait for the tree. `Refused` if one
+        has no charter or contradictions that were left open; then none is put in line.
         """
         from dagstore.demands import Demands
         from dagstore.line import add_ticket
@@ -191,11 +191,7 @@ class Measuring(Base):
         waiting = sum(1 for ticket in in_line if not is_cancelled(txn, ticket.number))
         if repeat is not None:
             return max(0, repeat - waiting)
-        return 0 if waiting or self._measured(txn, first) else 1
-
-    def _measured(self, txn: Reader, first: int) -> bool:
-        runs: Iterable[Run] = (self._objects.load(txn, seq) for seq in facts(txn, first, RUN))
-        return any(run.status is Status.OK for run in runs)
+        return 0 if waiting or self._is_known(txn, first) else 1
 
     def _record_run(self, txn: Writer, run: Run, protocol: Protocol, artifacts: Mapping[str, bytes]) -> "RunView":
         if not find(txn, run.node):

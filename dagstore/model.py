@@ -163,6 +163,10 @@ class Status(StrEnum):
     INFRA = "infra"
 
 
+KNOWN = frozenset({Status.OK, Status.PRUNED})
+"""How runs ended after which a node is not run again by accident: it was measured, or was not worth the time."""
+
+
 class Ended(StrEnum):
     """What ended a run, in more detail than its status. The list only grows; recorded words keep their meaning."""
 
@@ -217,7 +221,8 @@ class Run(NamedTuple):
     """One measurement of a node.
 
     `metrics` holds finite floats only; a missing metric is absent. `started` is in milliseconds since the
-    Unix epoch, `seconds` the wall clock of the experiment. `artifacts` names blobs: `log`, `steps`, `evaluation`.
+    Unix epoch, `seconds` the wall clock of the experiment. `artifacts` names blobs: `log`, `steps`, `curve`,
+    `evaluation`.
     `ending` is one of the words of `Ended`, or one that a later release knows; empty where nobody said.
     """
 

@@ -14,9 +14,9 @@ from dagstore.finding import find, short
 from dagstore.gains import Combination, Gain, Place, Scale, Verdict, against_parent, against_sum, combined, over, place
 from dagstore.graph import merge_base, partings
 from dagstore.ids import NodeId, ProtocolId, TreeId
-from dagstore.index import ADOPTION, RUN, facts, first_with, graph_row, row_of
+from dagstore.index import ADOPTION, facts, first_with, graph_row, row_of
 from dagstore.lineage import moments_of
-from dagstore.model import Adoption, Decision, Protocol, Run, Status, Tree
+from dagstore.model import Adoption, Decision, Protocol, Tree
 from dagstore.rank import Moments, Noise
 from dagstore.refs import seed
 from dagstore.shown import Rows
@@ -252,14 +252,12 @@ class Question:
 
     def _measure(self, nodes: Sequence[int], repeat: int = 0) -> str:
         """The command that measures nodes, also such as have runs that do not count here; empty for none."""
-        again = repeat or int(any(map(self._has_good_run, nodes)))
+        again = repeat or int(any(map(self._is_known, nodes)))
         words = ["dag run", *map(self._short, nodes), *(["--repeat", str(again)] if again else [])]
         return " ".join(words) if nodes else ""
 
-    def _has_good_run(self, seq: int) -> bool:
-        numbers = facts(self._txn, self._tree(seq), RUN)
-        runs: Iterable[Run] = (self._store._objects.load(self._txn, number) for number in numbers)
-        return any(run.status is Status.OK for run in runs)
+    def _is_known(self, seq: int) -> bool:
+        return self._store._is_known(self._txn, self._tree(seq))
 
     def _is_comparable(self, seq: int) -> bool:
         """Whether runs of the node would be of the protocol that is ranked."""

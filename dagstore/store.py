@@ -20,6 +20,7 @@ from dagstore.index import VERSION as INDEX_VERSION
 from dagstore.index import VERSION_KEY, catch_up, clear, indexed
 from dagstore.keeping import Keeping
 from dagstore.paths import CHARTER_PATH
+from dagstore.pruning import Pruning
 from dagstore.querying import Querying
 from dagstore.refs import SEED
 from dagstore.storage import Storage
@@ -43,7 +44,7 @@ Clock = Callable[[], float]
 Entropy = Callable[[int], bytes]
 
 
-class Store(Explaining, Comparing, Blaming, Querying, Confirming, Suggesting, Verifying, Importing, Keeping):
+class Store(Explaining, Comparing, Blaming, Querying, Confirming, Suggesting, Verifying, Importing, Keeping, Pruning):
     """An open store. Use it as a context manager, or `close()` it.
 
     Reading takes no lock that a writer waits for; one store may be shared by the threads of a process, never across

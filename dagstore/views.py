@@ -26,6 +26,7 @@ __all__ = [
     "Blame",
     "BlameLine",
     "Compatible",
+    "CurveView",
     "Diff",
     "DiffStat",
     "DonorView",
@@ -75,6 +76,25 @@ class RunView(Shown):
     environment_id: str
     artifacts: Mapping[str, Any]
     ending: str
+
+
+@dataclass(frozen=True, slots=True)
+class CurveView(Shown):
+    """A step metric of one run over its budget, as its trainer saw it.
+
+    `points` are pairs of a fraction of the budget and a value, `end` is the fraction at which the run ended, more than
+    1 with grace. `value` is that of its `RunView`.
+    """
+
+    run: RunId
+    node: NodeId
+    short: str
+    status: Status
+    value: float | None
+    seconds: float
+    metric: str
+    end: float
+    points: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)

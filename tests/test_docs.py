@@ -14,6 +14,7 @@ import pytest
 from cli import main
 from dagstore.charter import Charter
 from dagstore.model import Status
+from dagstore.replay import Killed, Replayed
 from dagstore.views import DonorView, Gain, Place, Verdict
 
 ROOT = Path(__file__).parent.parent
@@ -82,7 +83,8 @@ def promised(verb):
 def session(tmp_path_factory):
     """A short session of every verb; answers by verb."""
     project = tmp_path_factory.mktemp("docs")
-    (project / "train.py").write_text('LR = 0.1\nDEPTH = 2\nWIDTH = 3\nprint(f"val_bpb: {LR * DEPTH}")\n')
+    steps = "import os\nopen(os.environ['DAG_STEPS'], 'w').write('{\"val_bpb\": 1}\\n')\n"
+    (project / "train.py").write_text(f'LR = 0.1\nDEPTH = 2\nWIDTH = 3\nprint(f"val_bpb: {{LR * DEPTH}}")\n{steps}')
     (project / "hub.json").write_text('[{"hash": "75f018f4", "val_bpb": 0.99}]')
     answers = {}
 
@@ -119,6 +121,7 @@ def session(tmp_path_factory):
         "ledger",
         "effects",
         "suggest",
+        "replay",
         "show @last",
         "diff @last",
         "log",
@@ -159,6 +162,12 @@ def test_donors_gains_and_verdicts_are_those_that_the_reference_promises():
     assert {field.name for field in fields(DonorView)} == set(re.findall(r"`(\w+)`", donor))
     assert f"`{{{', '.join(Gain._fields)}}}`" in words
     assert all(f"`{verdict.value}`" in words for verdict in (*Verdict, *Place))
+
+
+def test_what_a_replay_says_is_what_the_reference_promises():
+    rules, killed = section("The charter").split("Of\n[`rules`]")[1].split("What is in `killed`")
+    assert {field.name for field in fields(Replayed)} - {"rule"} <= set(re.findall(r"`(\w+)`", rules))
+    assert {field.name for field in fields(Killed)} <= set(re.findall(r"`(\w+)`", killed))
 
 
 def test_what_answers_hold_has_the_fields_that_the_reference_promises(session):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dagstore import BadInput, NotFound
+from dagstore.curves import Curves, encode_curves
 from dagstore.descent import Descendant, Descendants
 from dagstore.ids import NodeId, TreeId
 from dagstore.model import Direction, Status
@@ -220,6 +221,19 @@ class TestCurves:
             assert "double" in drawn(store.plot.curves(child))
             with pytest.raises(NotFound, match="'gradient'"):
                 store.plot.curves(child, metric="gradient")
+
+    def test_over_the_budget_they_are_what_the_trainer_saw_and_pruned_ones_are_told_apart(self, tmp_path):
+        seen = encode_curves(Curves(600, {"train_loss": ((256, 3.0), (512, 2.0))}))
+        with make_store(tmp_path) as store:
+            run, protocol = make_run(store, "@seed", None, Status.PRUNED)
+            store.add_run(run, protocol, {"steps": self.STEPS, "curve": seen})
+            (curve,) = curves.reported(store, ["@seed"], over="budget").curves
+            assert (curve.steps, curve.values, curve.pruned) == ((0.25, 0.5), (3.0, 2.0), True)
+            texts = drawn(store.plot.curves("@seed", over="budget"))
+            assert "fraction of the budget" in texts
+            assert "1 pruned" in texts
+            with pytest.raises(BadInput, match="no axis 'time'"):
+                store.plot.curves("@seed", over="time")
 
 
 class TestNoise:

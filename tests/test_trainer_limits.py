@@ -12,9 +12,10 @@ from types import SimpleNamespace
 import pytest
 
 from dagstore.model import Ended, Status
+from trainer.ending import Ending
 from trainer.gauge import Limits, written
 from trainer.metrics import Metrics
-from trainer.process import Command, Ending, execute
+from trainer.process import Command, execute
 from trainer.variables import allowed
 from trainer.verdict import judge, judge_evaluated, judge_evaluation
 from trainer.view import narrow

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from trainer.ending import Ending
 from trainer.metrics import collect
-from trainer.process import Command, Ending, execute, sweep
+from trainer.process import Command, execute, sweep
 
 REPOSITORY = Path(__file__).parents[1]
 LINUX = sys.platform == "linux"

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from dagstore.model import Status
 from dagstore.printable import printable
+from trainer.ending import Ending
 from trainer.metrics import METRICS_FILE, Metrics
-from trainer.process import Command, Ending, execute
+from trainer.process import Command, execute
 from trainer.verdict import MAX_REASON, judge, tail
 
 FINE = Ending(exit_code=0, seconds=300.0)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from dagstore.charter import is_outside
 from dagstore.model import Entry, Mode
+from trainer.ending import Ending
 from trainer.job import Files, Job, content
 from trainer.metrics import Metrics, collect
-from trainer.process import Ending
 from trainer.surroundings import Room, make_room
 
 FOLDER = "evaluation"

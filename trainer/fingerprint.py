@@ -4,8 +4,9 @@ import errno
 from dataclasses import replace
 
 from dagstore.model import Entry
+from trainer.ending import Ending
 from trainer.job import Job
-from trainer.process import Command, Ending
+from trainer.process import Command
 from trainer.verdict import tail
 
 SECONDS = 120.0

@@ -56,6 +56,13 @@ def collect(log: bytes, metrics_file: Path | None, steps_file: Path | None) -> M
     return Metrics(found.values, found.rejected)
 
 
+def numbers(lines: Iterable[bytes]) -> Iterable[dict[str, float]]:
+    """The numbers of each line that is a JSON object, finite or not, by metrics' names; in the order of the lines."""
+    for step in _objects(lines):
+        found = ((name, _number(value)) for name, value in step.items() if _IS_NAME.fullmatch(name))
+        yield {name: number for name, number in found if number is not None}
+
+
 class _Found:
     """Names that were seen so far; the first source to speak of a name keeps it."""
 
@@ -85,14 +92,19 @@ class _Found:
 
 
 def _finite(value: object) -> float | None:
-    """The value as a float, -0.0 as 0.0; None if it is no finite number."""
+    """The value as a float; None if it is no finite number."""
+    number = _number(value)
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _number(value: object) -> float | None:
+    """The value as a float, -0.0 as 0.0, infinite where it is beyond all of them; None if it is no number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
-        number = float(value)
+        return float(value) + 0.0
     except OverflowError:
-        return None
-    return number + 0.0 if math.isfinite(number) else None
+        return math.inf
 
 
 def _describe(value: object) -> str:

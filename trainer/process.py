@@ -22,11 +22,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from dagstore.model import Ended
 from trainer.capture import Log
 from trainer.cgroup import LIMIT, MACHINE
+from trainer.ending import Ending
 from trainer.gauge import Gauge, family_of
 from trainer.lack import is_full, oom_kills, volunteer
 from trainer.launch import Command, Exit, Launched, Program
@@ -42,7 +41,7 @@ from trainer.strays import (
     sweep,
 )
 
-__all__ = ["Command", "Ending", "become_subreaper", "execute", "sweep"]
+__all__ = ["Command", "become_subreaper", "execute", "sweep"]
 
 CHECKPOINT_WAIT = 3.0
 """Seconds between SIGUSR2, which only those get that handle it, and SIGTERM."""
@@ -50,46 +49,14 @@ CHECKPOINT_WAIT = 3.0
 TERM_WAIT = 3.0
 """Seconds between SIGTERM and SIGKILL."""
 
+ASKED = ("timeout", "stop", "prune")
+"""Why a command is asked to end, and killed only if it does not."""
+
 _STOP_POLL = 0.05
 _EXIT_POLL = 0.005
 _DRAIN_WAIT = 2.0
 _CHUNK = 1 << 18
 _PIPE_SIZE = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How it ended. `seconds` is wall clock, `peak_rss` bytes, `log` stdout and stderr together.
-
-    Of `exit_code` and `signal` one is set; neither, if the command did not start or somebody else took its status.
-    `peak_rss` is that of the largest process, 0 if it stayed below this trainer's own, which hides it.
-    `host_peak` and `device_peak` are what all of it was seen to use at once, in bytes, 0 if unknown.
-    `strays` counts the processes outside the command's group that had to be killed.
-    `excess` says of what it took too much: `memory`, `device`, `disk` or `processes`.
-    `disk_full` is true if the disk was, when it ended. `confined` is true if another program stood between, which may
-    have failed to confine it.
-    `failure` says why it could not be started; `errno` is 0 then if the reason is not the command itself. `blamed` is
-    the word for that where `verdict` cannot know it.
-    """
-
-    exit_code: int | None = None
-    signal: int | None = None
-    timed_out: bool = False
-    cancelled: bool = False
-    seconds: float = 0.0
-    log: bytes = b""
-    log_dropped: int = 0
-    peak_rss: int = 0
-    strays: int = 0
-    oom_killed: bool = False
-    failure: str = ""
-    errno: int = 0
-    host_peak: int = 0
-    device_peak: int = 0
-    excess: str = ""
-    disk_full: bool = False
-    confined: bool = False
-    blamed: Ended | None = None
 
 
 def execute(
@@ -99,18 +66,20 @@ def execute(
     on_output: Callable[[bytes], None] | None = None,
     on_start: Callable[[int], None] | None = None,
     launch: Callable[[Command], Launched] = Program,
+    follow: Callable[[float], str] | None = None,
 ) -> Ending:
     """How the command ended; none of its processes is left, whatever is raised.
 
-    Ends it when budget and grace are used up or `stop` is set (looked at every 50 ms): SIGUSR2 to what handles it,
-    SIGTERM, then SIGKILL; and by SIGKILL alone when it takes more than it may.
+    Ends it when budget and grace are used up, `stop` is set or `follow` says why (looked at every 50 ms): SIGUSR2 to
+    what handles it, SIGTERM, then SIGKILL; and by SIGKILL alone when it takes more than it may.
     `on_output` sees every chunk, also what the log leaves out. `on_start` gets the process id.
+    `follow` is told the seconds since its budget began to run, gives a reason to end it or nothing, and must be quick.
     `launch` starts it; `OSError` or `ValueError` from there says why it did not start.
     """
     if not command.mark or "\0" in command.mark:
         raise ValueError("the mark must be non-empty and without NUL")
     try:
-        return _execute(command, stop, on_output, on_start, launch)
+        return _execute(command, stop, on_output, on_start, launch, follow)
     except BaseException:
         sweep(command.mark)  # an interrupt can come before the child has a handle
         raise
@@ -122,6 +91,7 @@ def _execute(
     on_output: Callable[[bytes], None] | None,
     on_start: Callable[[int], None] | None,
     launch: Callable[[Command], Launched],
+    follow: Callable[[float], str] | None,
 ) -> Ending:
     bystanders = children()
     ooms = oom_kills()
@@ -138,8 +108,8 @@ def _execute(
     try:
         if on_start is not None:
             on_start(child.pid)
-        cause = _watch(child, _Clock(command, started), stop, gauge)
-        if cause in ("timeout", "stop"):
+        cause, pruned = _watch(child, _Clock(command, started), stop, gauge, follow)
+        if cause in ASKED:
             _let_end(child, bystanders)
         seconds = time.monotonic() - started
         full = is_full(folder)
@@ -151,6 +121,7 @@ def _execute(
         signal=child.signal,
         timed_out=cause == "timeout",
         cancelled=cause == "stop",
+        pruned=pruned,
         seconds=seconds,
         log=text,
         log_dropped=dropped,
@@ -159,9 +130,7 @@ def _execute(
         oom_killed=child.starved(ooms) == MACHINE,
         host_peak=max(gauge.host, child.peak_rss),
         device_peak=gauge.device,
-        excess=(cause or ("memory" if child.starved(ooms) == LIMIT else ""))
-        if cause not in ("timeout", "stop")
-        else "",
+        excess=child.excess(cause, ooms),
         disk_full=full,
         confined=command.cell is not None and bool(command.cell.prefix),
     )
@@ -183,19 +152,35 @@ class _Clock:
             self._since, self._ready = now, None
         return self._since + self._allowed - now
 
+    def elapsed(self) -> float:
+        """Seconds since the budget began to run."""
+        return time.monotonic() - self._since
 
-def _watch(child: "_Child", clock: _Clock, stop: threading.Event | None, gauge: Gauge) -> str:
-    """`""` when the child has exited, else why it must not go on: `timeout`, `stop`, or of what it took too much."""
+
+def _watch(
+    child: "_Child",
+    clock: _Clock,
+    stop: threading.Event | None,
+    gauge: Gauge,
+    follow: Callable[[float], str] | None,
+) -> tuple[str, str]:
+    """Why the child must not go on: one of `ASKED`, or of what it took too much; `""` when it has exited.
+
+    Beside it, why it was pruned, if it was.
+    """
     while True:
         if child.pump(max(0.0, min(clock.left(), _STOP_POLL))):
-            return ""
+            return "", ""
         if stop is not None and stop.is_set():
-            return "stop"
+            return "stop", ""
         if clock.left() <= 0:
-            return "timeout"
+            return "timeout", ""
         excess = gauge.look(time.monotonic)
         if excess:
-            return excess
+            return excess, ""
+        pruned = follow(clock.elapsed()) if follow is not None else ""
+        if pruned:
+            return "prune", pruned
 
 
 def _let_end(child: "_Child", bystanders: frozenset[int] | None) -> None:
@@ -373,6 +358,11 @@ class _Child:
         if said is None:
             return MACHINE if self._killed_by_others and oom_kills() > ooms else ""
         return said if self.signal is not None or self.exit_code else ""
+
+    def excess(self, cause: str, ooms: int) -> str:
+        """Of what it took too much: what it was ended for, or what its control group says."""
+        found = cause or ("memory" if self.starved(ooms) == LIMIT else "")
+        return found if found not in ASKED else ""
 
     @property
     def _killed_by_others(self) -> bool:

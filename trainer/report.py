@@ -7,10 +7,11 @@ from dagstore import Charter, ProtocolId, Status
 from dagstore.charter import make_protocol
 from dagstore.claims import Claim
 from dagstore.codec import encode
+from dagstore.curves import ARTIFACT, encode_curves
 from dagstore.model import Ended, Protocol, Run, Tree
+from trainer.ending import Ending
 from trainer.job import Job, read_steps, tampered
 from trainer.metrics import Metrics, collect
-from trainer.process import Ending
 from trainer.trial import Outcome
 from trainer.verdict import Verdict, judge, judge_evaluated, judge_evaluation
 
@@ -22,7 +23,7 @@ REPORTED = "reported_"
 
 
 class Report(NamedTuple):
-    """What a trainer tells the store: `artifacts` by name, `log` and `steps`."""
+    """What a trainer tells the store: `artifacts` by name, such as `log`, `steps` and `curve`."""
 
     run: Run
     protocol: Protocol
@@ -109,6 +110,11 @@ def _kept(metrics: Metrics, status: Status) -> dict[str, float]:
 
 
 def _artifacts(outcome: Outcome, job: Job) -> dict[str, bytes]:
-    steps = read_steps(job)
-    evaluation = {"evaluation": outcome.evaluation.ending.log} if outcome.evaluation else {}
-    return {"log": outcome.ending.log} | ({"steps": steps} if steps else {}) | evaluation
+    steps, curves = read_steps(job), outcome.curves
+    found = {
+        "log": outcome.ending.log,
+        "steps": steps or None,
+        ARTIFACT: encode_curves(curves) if curves and curves.points else None,
+        "evaluation": outcome.evaluation.ending.log if outcome.evaluation else None,
+    }
+    return {name: data for name, data in found.items() if data is not None}

@@ -6,11 +6,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dagstore import BadInput
+from dagstore.curves import Curves
 from dagstore.model import Ended
+from trainer.ending import Ending
 from trainer.evaluation import Evaluation, evaluated, evaluation_room, hidden_outside, withhold
 from trainer.fingerprint import FingerprintFailed, Fingerprints, asking
 from trainer.gauge import Device, Limits
@@ -19,7 +22,8 @@ from trainer.launch import Command
 from trainer.machine import environment, find_python, resolve
 from trainer.metrics import Metrics
 from trainer.nursery import Nursery, Ready
-from trainer.process import Ending, execute
+from trainer.process import execute
+from trainer.pruner import Pruner
 from trainer.sandbox import Sandbox
 from trainer.slots import MEMORY, SHARE
 from trainer.surroundings import NoDataError, NoSandboxError, Room, Surroundings, room_of
@@ -31,7 +35,7 @@ from trainer.vram import device_memory, shared_memory
 class Outcome:
     """How an experiment ended, when it began (ms), under which fingerprint and in which environment.
 
-    `evaluation` is how its evaluation ended, None if there was none to make.
+    `evaluation` is how its evaluation ended, None if there was none to make. `curves` are what was seen while it ran.
     """
 
     ending: Ending
@@ -39,18 +43,27 @@ class Outcome:
     fingerprint: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     evaluation: Evaluation | None = None
+    curves: Curves | None = None
 
 
 class Trials:
     """Runs experiments in the environment `environ`; `root` is the project's folder, whose `.venv` comes first.
+
+    `pruner` follows them, and ends those that are hopeless.
 
     `sandbox` confines them, as far as their charter lets it. `told` are further variables of the contract, which
     `environ` cannot set: they begin with `DAG_`.
     """
 
     def __init__(
-        self, root: Path, environ: Mapping[str, str], sandbox: Sandbox, told: Mapping[str, str] | None = None
+        self,
+        root: Path,
+        environ: Mapping[str, str],
+        sandbox: Sandbox,
+        pruner: Pruner,
+        told: Mapping[str, str] | None = None,
     ) -> None:
+        self._pruner = pruner
         self._surroundings = Surroundings(root, environ, sandbox)
         self._search_path = _search_path(root, environ)
         self._told = told or {}
@@ -99,11 +112,20 @@ class Trials:
         except FingerprintFailed as error:
             return Outcome(error.ending, started)
         start = self._nursery.start(command, job.charter.preload, halt, job.standby)
-        ending = execute(command, stop=halt, on_output=on_output, on_start=lambda _: on_start(), launch=start)
+        with closing(self._pruner.follow(job, fingerprint)) as follower:
+            ending = execute(
+                command,
+                stop=halt,
+                on_output=on_output,
+                on_start=lambda _: on_start(),
+                launch=start,
+                follow=follower.look,
+            )
         evaluation = self._evaluate(job, ending, halt)
         if evaluation and evaluation.ending.cancelled:
             ending = replace(ending, cancelled=True)
-        return Outcome(ending, started, fingerprint, {**self._facts(job, command), **start.facts}, evaluation)
+        facts = {**self._facts(job, command), **start.facts}
+        return Outcome(ending, started, fingerprint, facts, evaluation, follower.curves)
 
     def _evaluate(self, job: Job, ending: Ending, halt: threading.Event) -> Evaluation | None:
         """The numbers that count, of an experiment that ended well; None if its own do, or it did not."""

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from dagstore.model import Ended, Status
 from dagstore.printable import printable
+from trainer.ending import Ending
 from trainer.metrics import METRICS_FILE, NOT_FINITE, STEPS_FILE, Metrics
-from trainer.process import Ending
 
 SETUP_FAILED = "cannot start in a sandbox: "
 MAX_REASON = 300
@@ -62,7 +62,8 @@ def judge(ending: Ending, metrics: Metrics, metric: str, tampered: Sequence[str]
     """The verdict on an experiment whose numbers count themselves.
 
     `metric` is the charter's; `tampered` are the locked paths that changed. What made the number worthless comes
-    before what went wrong with it: cancelled, infra, tampered, timeout, too much of something, oom, crashed, invalid.
+    before what went wrong with it: cancelled, infra, tampered, pruned, timeout, too much of something, oom, crashed,
+    invalid.
     """
     return _plain(_cut_short(ending, tampered) or _ended(ending, metrics) or _measured(metrics, metric))
 
@@ -99,6 +100,13 @@ def _cut_short(ending: Ending, tampered: Sequence[str]) -> Verdict | None:
     if tampered:
         changed = f"locked files were changed: {', '.join(sorted(tampered))}"
         return Verdict(Status.TAMPERED, changed, Ended.EVALUATOR_CHANGED)
+    return _stopped(ending)
+
+
+def _stopped(ending: Ending) -> Verdict | None:
+    """None if it was not ended by its trainer."""
+    if ending.pruned:
+        return Verdict(Status.PRUNED, ending.pruned, Ended.PRUNED)
     if ending.timed_out:
         late = f"stopped after {ending.seconds:.1f} s, when budget and grace were used up"
         return Verdict(Status.TIMEOUT, late, Ended.TIME_LIMIT)

@@ -28,6 +28,7 @@ from trainer.machine import platform_name
 from trainer.nursery import Ready
 from trainer.policy import Grants, Owner
 from trainer.process import become_subreaper, sweep
+from trainer.pruner import Pruner
 from trainer.recorder import Recorder
 from trainer.report import report_of, report_of_lost
 from trainer.sandbox import Sandbox, probe
@@ -84,9 +85,10 @@ class Worker:
         self._setting = setting
         self._watcher: Watcher = watcher or Silent()
         sandbox = setting.sandbox or probe()
-        self._trials = Trials(store.root, setting.environ, sandbox, setting.told)
         self._owner = Owner(store.root, setting.environ.get("HOME", "/"), setting.grants, whole=sandbox.is_whole)
         self._platform = setting.platform or platform_name(setting.visible)
+        pruner = Pruner(store, self._platform)
+        self._trials = Trials(store.root, setting.environ, sandbox, pruner, setting.told)
         self._scratch = Scratch(store)
         self._clock = SlotClock()
         self._bulletin = Bulletin(setting.runner, setting.slot, self._platform, self._clock)

@@ -10,6 +10,7 @@ from cli.app import App, verb
 from cli.measure import in_line
 from cli.render import ago, line, styled, table
 from dagstore import Status, Store
+from dagstore.model import KNOWN
 from dagstore.printable import one_line
 from dagstore.tickets import Ticket
 
@@ -53,9 +54,12 @@ def command(
 
 def _why(store: Store, id: str, repeat: int | None) -> dict[str, str]:
     """Why a node was passed over, and what to do about it."""
-    measured = next((run for run in store.runs(id) if run.status is Status.OK), None)
-    if repeat is None and measured is not None:
+    known = [run for run in store.runs(id) if run.status in KNOWN] if repeat is None else []
+    measured = next((run for run in known if run.status is Status.OK), None)
+    if measured is not None:
         return {"why": f"measured already, as {str(measured.node)[:8]}", "hint": "--repeat measures it again"}
+    if known:
+        return {"why": "pruned before", "hint": "--repeat measures it, to its end"}
     if any(ticket.aside for ticket in in_line(store, id)):
         return {"why": "set aside, since trainers died over it", "hint": "--again tries it again"}
     return {"why": "in line already", "hint": "--repeat measures it more often"}

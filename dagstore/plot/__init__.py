@@ -53,11 +53,14 @@ class Plots:
         ask = weighed if DIFF in (x, y) else traded
         return draw_pareto(ask(self._store, x, y, maximize, platform, protocol))
 
-    def curves(self, *refs: "Ref", metric: str | None = None) -> "Figure":
-        """What the runs of nodes reported step by step; of the best ones unless told."""
+    def curves(self, *refs: "Ref", metric: str | None = None, over: str = "step") -> "Figure":
+        """What the runs of nodes reported step by step; of the best ones unless told. Pruned ones end in a cross.
+
+        Over the `budget`, by the trainer's clock, runs can be compared whose steps differ in cost.
+        """
         from dagstore.plot.curves import draw_curves, reported
 
-        return draw_curves(reported(self._store, refs, metric))
+        return draw_curves(reported(self._store, refs, metric, over))
 
     def noise(self, platform: str | None = None, *, protocol: str | None = None) -> "Figure":
         """How far runs of the same files lie apart, against the normal distribution."""

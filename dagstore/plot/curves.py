@@ -1,4 +1,4 @@
-"""The picture of runs from within: what they reported step by step."""
+"""The picture of runs from within: what they reported step by step, or by the budget that was used."""
 
 import json
 import math
@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from dagstore.curves import ARTIFACT, TICKS, decode_curves
 from dagstore.errors import BadInput, DagError, NotFound
+from dagstore.model import Status
 from dagstore.plot import style
 from dagstore.querying import Querying
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 STEPS = "steps"
 """The artifact with the JSON lines that an experiment wrote to `$DAG_STEPS`."""
+AXES = ("step", "budget")
 STEP_NAMES = ("step", "steps", "iteration", "iter", "epoch")
 TOP, LOOKED = 5, 200
 """Nodes that are shown unless told, and how many of the best are looked at to find them."""
@@ -31,13 +34,14 @@ POINTS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What one run reported: steps ascending, and a value for each."""
+    """What one run reported: steps, or fractions of the budget, ascending, and a value for each."""
 
     node: str
     label: str
     seed: int | None
     steps: tuple[float, ...]
     values: tuple[float, ...]
+    pruned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +52,22 @@ class Curves:
     metric: str
     where: str
     without: tuple[str, ...]
+    over: str = "step"
 
 
-def reported(store: Querying, refs: "Sequence[Ref]" = (), metric: str | None = None) -> Curves:
+def reported(store: Querying, refs: "Sequence[Ref]" = (), metric: str | None = None, over: str = "step") -> Curves:
     """The step metrics of nodes, the best ones unless told; `NotFound` if no run of theirs reported any.
 
-    Without `metric` it is the charter's if there are steps of it, else the one that most runs reported.
+    They are `over` the `step` that each says, or the fraction of the `budget` that its trainer saw; `BadInput` on
+    others. Without `metric` it is the charter's if there are steps of it, else the one that most runs reported.
     """
     nodes = [store.node(ref) for ref in refs] or _best(store)
     if len(nodes) > MOST:
         raise BadInput(f"{len(nodes)} nodes are too many for one picture", hint=f"name at most {MOST}")
-    lines = [(node, run, _lines(store, run)) for node in nodes for run in store.runs(node.id)]
+    if over not in AXES:
+        raise BadInput(f"no axis {over!r}", hint=f"there is: {', '.join(AXES)}")
+    read = _lines if over == "step" else _followed
+    lines = [(node, run, read(store, run)) for node in nodes for run in store.runs(node.id)]
     metric = metric or _choose(store.frontier(top=1).metric, [rows for _, _, rows in lines])
     curves = [_curve(node, run, rows, metric) for node, run, rows in lines]
     found = tuple(curve for curve in curves if curve.steps)
@@ -67,7 +76,7 @@ def reported(store: Querying, refs: "Sequence[Ref]" = (), metric: str | None = N
         raise NotFound(f"no run of these nodes reported {what}", hint="write JSON lines to the file in $DAG_STEPS")
     there = {curve.node for curve in found}
     where = ", ".join(sorted({run.platform for _, run, _ in lines}))
-    return Curves(found, metric, where, tuple(node.short for node in nodes if node.short not in there))
+    return Curves(found, metric, where, tuple(node.short for node in nodes if node.short not in there), over)
 
 
 def _best(store: Querying) -> "list[NodeView]":
@@ -86,6 +95,18 @@ def _lines(store: Querying, run: "RunView") -> list[dict[str, float]]:
     except DagError:  # removed on purpose
         return []
     return [found for line in data.decode("utf-8", "replace").splitlines() if (found := _numbers(line))]
+
+
+def _followed(store: Querying, run: "RunView") -> list[dict[str, float]]:
+    """What the trainer saw, each number with the fraction of the budget for a step."""
+    blob = run.artifacts.get(ARTIFACT)
+    if blob is None:
+        return []
+    try:
+        curves = decode_curves(store.blob(blob))
+    except DagError:  # removed on purpose, or of a later version
+        return []
+    return [{"step": tick / TICKS, name: value} for name, points in curves.points.items() for tick, value in points]
 
 
 def _numbers(line: str) -> dict[str, float]:
@@ -115,7 +136,7 @@ def _curve(node: "NodeView", run: "RunView", rows: Sequence[dict[str, float]], m
     pairs = [(_step(row, at), row[metric]) for at, row in enumerate(rows) if metric in row]
     pairs = sorted(pairs)[:: 1 + len(pairs) // POINTS]
     steps, values = tuple(step for step, _ in pairs), tuple(value for _, value in pairs)
-    return Curve(node.short, node.message, run.seed, steps, values)
+    return Curve(node.short, node.message, run.seed, steps, values, run.status is Status.PRUNED)
 
 
 def _step(row: dict[str, float], at: int) -> float:
@@ -131,7 +152,7 @@ def draw_curves(curves: Curves) -> "Figure":
         at = nodes.index(curve.node)
         first = curve is next(one for one in curves.curves if one.node == curve.node)
         label = f"{curve.node}  {style.text(curve.label, 34)}" if first else None
-        color, marker = style.CYCLE[at % MOST], style.MARKERS[at % len(style.MARKERS)]
+        color, marker = style.CYCLE[at % MOST], "x" if curve.pruned else style.MARKERS[at % len(style.MARKERS)]
         axes.plot(curve.steps, curve.values, color=color, linewidth=1.3, alpha=0.85)
         axes.plot(curve.steps[-1:], curve.values[-1:], color=color, marker=marker, linestyle="none", label=label)
     _dress(axes, curves, len(nodes))
@@ -142,8 +163,15 @@ def draw_curves(curves: Curves) -> "Figure":
 def _dress(axes: "Axes", curves: Curves, nodes: int) -> None:
     runs = len(curves.curves)
     missing = f"no steps of {', '.join(curves.without[:4])}" if curves.without else ""
-    parts = [f"{style.count(runs, 'run')} of {style.count(nodes, 'node')}", missing, style.text(curves.where, 80)]
-    style.title(axes, f"{style.text(curves.metric, 40)} step by step", parts)
-    axes.set_xlabel("step", fontsize=10)
+    pruned = sum(curve.pruned for curve in curves.curves)
+    parts = [
+        f"{style.count(runs, 'run')} of {style.count(nodes, 'node')}",
+        f"{pruned} pruned (x)" if pruned else "",
+        missing,
+        style.text(curves.where, 80),
+    ]
+    by_step = curves.over == "step"
+    style.title(axes, f"{style.text(curves.metric, 40)} {'step by step' if by_step else 'over the budget'}", parts)
+    axes.set_xlabel("step" if by_step else "fraction of the budget", fontsize=10)
     axes.set_ylabel(style.text(curves.metric, 40), fontsize=10, parse_math=False)
     style.plain(axes)
