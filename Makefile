@@ -7,11 +7,12 @@ STAMP  := $(VENV)/.ready
 TORCH  := $(VENV)/.torch
 JOBS   ?= 2
 
-.PHONY: help setup test test-all test-lowest lint format bench demo clean
+.PHONY: help setup test test-all test-lowest test-engines lint format bench demo clean
 
 help:
 	@echo "make demo      agents, a trainer and a frontier on examples/tinygpt, in ./demo"
 	@echo "make test      the tests (test-all: the slow ones too; test-lowest: oldest versions)"
+	@echo "make test-engines  one suite on this machine, a Ray cluster and a Slurm, which it starts (apt-get install slurm-wlm munge)"
 	@echo "make lint      ruff, mypy, import-linter"
 	@echo "make bench     measure against git and others, write benchmarks/RESULTS.md (CORPUS=REPO[:PATHS]: real edits)"
 
@@ -28,16 +29,21 @@ $(TORCH): $(STAMP)
 setup: $(STAMP)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow and not engines"
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) -m "not engines"
+
+# Ray is large and Slurm not Python's, so neither is a part of `dev`. One process: the clusters are shared by the tests.
+test-engines: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-engines.txt -e '.[dev,ray,slurm]'
+	DAG_TEST_ENGINES=required $(BIN)/python -m pytest -m engines
 
 # The oldest versions that pyproject.toml allows, in an environment of their own.
 test-lowest:
 	test -x $(VENV)-lowest/bin/python || $(PYTHON) -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e '.[dev]'
-	$(VENV)-lowest/bin/python -m pytest -n $(JOBS) -m "not slow"
+	$(VENV)-lowest/bin/python -m pytest -n $(JOBS) -m "not slow and not engines"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

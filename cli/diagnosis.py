@@ -54,6 +54,18 @@ def _installation() -> Iterator[Finding]:
             yield Finding(f"package {name}", FAIL, problem, distribution.REMEDY)
     if installed is not None and not distribution.is_editable(installed):
         yield Finding("packages", OK, f"looked at {', '.join(distribution.PACKAGES)}")
+    yield from _engines()
+
+
+def _engines() -> Iterator[Finding]:
+    """Which clusters experiments can be sent to, as far as that is installed here; the cluster itself is not asked."""
+    from trainer.engines.catalogue import LIBRARIES, is_installed, remedy
+
+    for name, library in LIBRARIES.items():
+        if is_installed(name):
+            yield Finding(f"engine {name}", OK, f"{library} {distribution.version(library)}")
+        else:
+            yield Finding(f"engine {name}", OK, f"{library} is not installed; for clusters only: {remedy(name)}")
 
 
 def _versions() -> str:

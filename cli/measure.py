@@ -62,9 +62,9 @@ def run_now(app: App, refs: Sequence[str], repeat: int | None = None, grants: Gr
 
 
 def _runs_of(app: App, worker: Worker, ref: str, repeat: int | None) -> list[RunView]:
-    with _tickets(app, ref, repeat) as tickets:
+    with tickets_of(app, ref, repeat) as tickets:
         runs = [run for ticket in tickets for run in until_measured(app, worker, ticket)]
-    return runs if tickets else _known(app, ref)
+    return runs if tickets else known_runs(app, ref)
 
 
 def check_ok(runs: Rows[RunView]) -> None:
@@ -100,7 +100,7 @@ class Speaking(Silent):
 
 
 @contextmanager
-def _tickets(app: App, ref: str, repeat: int | None) -> Iterator[list[Ticket]]:
+def tickets_of(app: App, ref: str, repeat: int | None) -> Iterator[list[Ticket]]:
     """Tickets to work off for a node: those in line first, then new ones, which are cancelled if that fails."""
     store = app.store()
     made: Sequence[Ticket] = ()
@@ -124,7 +124,7 @@ def in_line(store: Store, ref: str, *, held: bool = True) -> list[Ticket]:
     return sorted((ticket for ticket in tickets if ticket.node in same), key=lambda ticket: ticket.token > 0)
 
 
-def _known(app: App, ref: str) -> list[RunView]:
+def known_runs(app: App, ref: str) -> list[RunView]:
     """The runs of a node that needs no other: the good ones, or else how it was pruned."""
     runs = [run for run in app.store().runs(ref) if run.status in KNOWN]
     good = [run for run in runs if run.status is Status.OK]
@@ -141,8 +141,13 @@ def until_measured(app: App, worker: Worker, ticket: Ticket) -> list[RunView]:
         if run is not None:
             return [run]
         if all(other.number != ticket.number for other in store.tickets()):
-            done = [run for run in store.runs(ticket.node) if run.seed == ticket.seed][-1:]
-            if not done:
-                raise Refused(f"ticket {ticket.number} was cancelled by somebody else", hint="repeat the command")
-            return done
+            return run_of(store, ticket)
         time.sleep(POLL_SECONDS)
+
+
+def run_of(store: Store, ticket: Ticket) -> list[RunView]:
+    """The run of a ticket that is not in line any more; `Refused` if it was cancelled before it had one."""
+    done = [run for run in store.runs(ticket.node) if run.seed == ticket.seed][-1:]
+    if not done:
+        raise Refused(f"ticket {ticket.number} was cancelled by somebody else", hint="repeat the command")
+    return done

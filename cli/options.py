@@ -1,5 +1,8 @@
 """Options and kinds of argument that several verbs share."""
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from dagstore.errors import BadInput
@@ -50,3 +53,18 @@ own = click.option("--own", is_flag=True, help="Only what each donor changed its
 only = click.option(
     "--only", metavar="PATH[:REGION]", multiple=True, help="Only changes in there; may be given several times."
 )
+
+
+def where(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say where experiments run."""
+    engines = click.Choice(["local", "ray", "slurm"])
+    engine = click.option("--engine", type=engines, default="local", show_default=True, help="Where they run.")
+    ask = click.option(
+        "--ask", metavar="NAME=VALUE", multiple=True, help="What an experiment gets of the cluster: num_gpus=1."
+    )
+    shared = click.option(
+        "--shared",
+        metavar="DIR",
+        help="With slurm: a folder that all nodes see, if they do not see the store's.",
+    )
+    return engine(ask(shared(command)))

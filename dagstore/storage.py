@@ -50,7 +50,7 @@ TABLES = (
     "rank",  # channels, and channel + tree -> sums
     "alias",  # foreign id + node ->
     "census",  # protocol + platform -> counts
-    "hints",  # what may be lost at any time: stat caches of workspaces
+    "hints",  # what may be lost at any time: stat caches of workspaces, where tickets wait
 )
 MAX_KEY_BYTES = 511
 MAX_BYTES = 63 << 20

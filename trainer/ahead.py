@@ -14,21 +14,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dagstore import Charter, DagError, NodeId, Store
-from dagstore.charter import isolated
 from dagstore.demands import Allows
 from dagstore.model import Tree
-from dagstore.tickets import Ticket
+from trainer.intake import charter_for
 from trainer.job import Files
 from trainer.nursery import Ready
 
 LOOK = 0.25
 """Seconds between two looks at what is next in line."""
-
-
-def charter_for(store: Store, ticket: Ticket) -> Charter:
-    """What the node of a ticket is measured by."""
-    charter = store.charter(ticket.node)
-    return isolated(charter) if ticket.isolation else charter
 
 
 def lay_out(store: Store, node: NodeId, charter: Charter, home: Path) -> Files:

@@ -12,9 +12,9 @@ from trainer.steps import Steps
 
 
 class Pruner:
-    """Follows the experiments of one worker."""
+    """Follows the experiments of one worker. Without a store at hand it ends none."""
 
-    def __init__(self, store: Store, platform: str) -> None:
+    def __init__(self, store: Store | None, platform: str) -> None:
         self._store = store
         self._platform = platform
 
@@ -26,7 +26,7 @@ class Pruner:
 
     def _judge(self, job: Job, fingerprint: str) -> Judge | None:
         charter = job.charter
-        if charter.prune == "none":
+        if charter.prune == "none" or self._store is None:
             return None
         name, direction = charter.followed
         protocol = ProtocolId.of(encode(make_protocol(charter, job.tree, fingerprint)))

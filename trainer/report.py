@@ -1,7 +1,7 @@
 """Says what is recorded of an experiment: the run, what it is comparable with, and the files that are kept."""
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dagstore import Charter, ProtocolId, Status
 from dagstore.charter import make_protocol
@@ -13,7 +13,10 @@ from trainer.ending import Ending
 from trainer.job import Job, read_steps, tampered
 from trainer.metrics import Metrics, collect
 from trainer.trial import Outcome
-from trainer.verdict import Verdict, judge, judge_evaluated, judge_evaluation
+from trainer.verdict import Verdict, judge, judge_evaluated, judge_evaluation, shortened
+
+if TYPE_CHECKING:
+    from trainer.engines.core import Gone
 
 PEAK_HOST = "peak_host_bytes"
 PEAK_DEVICE = "peak_device_bytes"
@@ -102,6 +105,25 @@ def report_of_lost(claim: Claim, charter: Charter, tree: Tree, platform: str, su
         ending=Ended.TRAINER_LOST,
     )
     return Report(run, protocol, {})
+
+
+def report_of_gone(job: Job, gone: "Gone", platform: str, runner: str, log: bytes) -> Report:
+    """What is known of an experiment that did not come back from where it ran; `log` is what it was heard to say."""
+    protocol = make_protocol(job.charter, job.tree, "")
+    run = Run(
+        node=job.claim.node,
+        protocol=ProtocolId.of(encode(protocol)),
+        platform=platform,
+        status=gone.status,
+        metrics={},
+        started=job.claim.started,
+        seconds=0.0,
+        runner=runner,
+        seed=job.claim.ticket,
+        reason=shortened(gone.reason),
+        ending=gone.ending,
+    )
+    return Report(run, protocol, {"log": log} if log else {})
 
 
 def _kept(metrics: Metrics, status: Status) -> dict[str, float]:

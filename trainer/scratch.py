@@ -72,6 +72,12 @@ def living_desks(scratch: Path) -> Iterator[Path]:
             os.close(lock)
 
 
+def tidy_desks(folder: Path) -> None:
+    """Remove the desks in a folder that nobody locks."""
+    for path in folder.glob(f"{DESK}*"):
+        _remove_desk(path)
+
+
 def _locked_folder(scratch: Path) -> tuple[Path, int]:
     """A new folder with a lock on it; somebody who tidies up may have been faster, then another one."""
     scratch.mkdir(exist_ok=True)
@@ -104,6 +110,15 @@ def _lock(path: Path, how: int) -> int | None:
         os.close(handle)
         return None
     return handle
+
+
+def remove(home: Path) -> None:
+    """Take a folder away at once, and what is in it: a node may be about to write there, and look for it."""
+    gone = home.with_name(f"{home.name}-{secrets.token_hex(4)}")
+    with contextlib.suppress(OSError):
+        home.rename(gone)
+        home = gone
+    shutil.rmtree(home, ignore_errors=True)
 
 
 def read_small(path: Path, limit: int) -> bytes:

@@ -49,10 +49,8 @@ class Outcome:
 class Trials:
     """Runs experiments in the environment `environ`; `root` is the project's folder, whose `.venv` comes first.
 
-    `pruner` follows them, and ends those that are hopeless.
-
-    `sandbox` confines them, as far as their charter lets it. `told` are further variables of the contract, which
-    `environ` cannot set: they begin with `DAG_`.
+    `sandbox` confines them, as far as their charter lets it; `pruner` follows them, and ends those that are hopeless.
+    `told` are further variables of the contract, which `environ` cannot set: they begin with `DAG_`.
     """
 
     def __init__(
@@ -68,7 +66,6 @@ class Trials:
         self._search_path = _search_path(root, environ)
         self._told = told or {}
         self._fingerprints = Fingerprints()
-        # What shares a device cannot be told from its neighbours there.
         self._device = _device(environ.get("CUDA_VISIBLE_DEVICES"), self._told)
         self._nursery = Nursery()
 

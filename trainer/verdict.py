@@ -83,8 +83,13 @@ def judge_evaluation(ending: Ending, metrics: Metrics, metric: str) -> Verdict:
 
 
 def _plain(verdict: Verdict) -> Verdict:
-    reason = " ".join(printable(verdict.reason).split())
-    return verdict._replace(reason=reason if len(reason) <= MAX_REASON else reason[: MAX_REASON - 1] + "…")
+    return verdict._replace(reason=shortened(verdict.reason))
+
+
+def shortened(text: str) -> str:
+    """The text as one printable line of at most 300 characters."""
+    reason = " ".join(printable(text).split())
+    return reason if len(reason) <= MAX_REASON else reason[: MAX_REASON - 1] + "…"
 
 
 def _cut_short(ending: Ending, tampered: Sequence[str]) -> Verdict | None:

@@ -14,15 +14,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from dagstore import Charter, ClaimLost, NodeId, Refused, Status, Store
+from dagstore import Charter, ClaimLost, NodeId, Status, Store
 from dagstore.claims import Claim, Standing
 from dagstore.demands import Demands
 from dagstore.model import Tree
 from dagstore.tickets import Taken
 from dagstore.views import RunView
-from trainer.ahead import Ahead, Prepared, charter_for, lay_out
+from trainer.ahead import Ahead, Prepared, lay_out
 from trainer.bulletin import Bulletin
 from trainer.heart import Heart, Watch
+from trainer.intake import Intake
 from trainer.job import Files, Job
 from trainer.machine import platform_name
 from trainer.nursery import Ready
@@ -85,7 +86,8 @@ class Worker:
         self._setting = setting
         self._watcher: Watcher = watcher or Silent()
         sandbox = setting.sandbox or probe()
-        self._owner = Owner(store.root, setting.environ.get("HOME", "/"), setting.grants, whole=sandbox.is_whole)
+        owner = Owner(store.root, setting.environ.get("HOME", "/"), setting.grants, whole=sandbox.is_whole)
+        self._intake = Intake(store, owner, setting.runner, setting.ttl, self._watcher)
         self._platform = setting.platform or platform_name(setting.visible)
         pruner = Pruner(store, self._platform)
         self._trials = Trials(store.root, setting.environ, sandbox, pruner, setting.told)
@@ -118,11 +120,11 @@ class Worker:
         end = None if seconds is None else time.monotonic() + seconds
         with self._at_desk(stop) as desk, closing(Recorder(self._settle)) as recorder:
             told = partial(self._watcher.step, "prepared")
-            with closing(Ahead(self._store, desk, self._owner.allows, self._ready, told)) as ahead:
+            with closing(Ahead(self._store, desk, self._intake.allows, self._ready, told)) as ahead:
                 while not stop.is_set() and (end is None or time.monotonic() < end):
                     if self._go_on(ahead, recorder):
                         yield from recorder.runs()
-                    elif until_idle and not self._store.has_work(allows=self._owner.allows):
+                    elif until_idle and not self._store.has_work(allows=self._intake.allows):
                         break
                     else:
                         self._wait(stop)
@@ -160,7 +162,7 @@ class Worker:
 
     def _take(self, prepare: Prepare, number: int = 0) -> tuple[Job, Watch] | None:
         """An experiment that is ready to run; None if there is nothing to take."""
-        while taken := self._claim(number):
+        while not self._heart.stop.is_set() and (taken := self._intake.take(number)):
             watch = self._heart.keep(taken.claim)
             with self._or_given_back(taken.claim):
                 job = self._begin(taken, prepare, asked=number > 0)
@@ -169,47 +171,17 @@ class Worker:
             self._clean_up(taken.claim)
         return None
 
-    def _claim(self, number: int) -> Taken | None:
-        if self._heart.stop.is_set():
-            return None
-        allows = self._owner.allows
-        taken = self._store.take(self._setting.runner, self._setting.ttl, ticket=number, allows=allows)
-        for what, hint in self._owner.news():
-            self._watcher.pass_by(what, hint)
-        return taken
-
     def _begin(self, taken: Taken, prepare: Prepare, *, asked: bool) -> Job | None:
         """The experiment, its files in place; None if it was put off, which one that is `asked` for is not."""
         self._watcher.step("taken")
         if taken.lost is not None:
             self._bury(taken.lost)
-        charter = charter_for(self._store, taken.ticket)
-        if asked:
-            self._check_allowed(taken, charter)
-        elif self._put_off(taken, charter):
-            return None
-        return self._job(taken, charter, prepare)
-
-    def _put_off(self, taken: Taken, charter: Charter) -> bool:
-        """Put back what is not for this trainer, or has just cost another one its life; whether it is such."""
-        if taken.lost is not None and taken.ticket.is_suspected:
-            self._store.give_back(taken.claim)
-        elif not self._owner.allows(Demands.of(charter)):
-            self._store.decline(taken.claim)
-        else:
-            return False
-        return True
-
-    def _check_allowed(self, taken: Taken, charter: Charter) -> None:
-        lacks = self._owner.lacking(Demands.of(charter))
-        if lacks:
-            what, hint = self._owner.explain(lacks)
-            name = self._store.short(taken.ticket.node)
-            raise Refused(f"node {name} asks for {what}, which is not allowed here", hint=hint, code="not_allowed")
+        charter = self._intake.admit(taken, asked=asked)
+        return self._job(taken, charter, prepare) if charter else None
 
     def _ready(self, files: Files) -> Ready | None:
         """A child that stands by for an experiment; the line may not know all that its charter asks for."""
-        return self._trials.ready(files) if self._owner.allows(Demands.of(files.charter)) else None
+        return self._trials.ready(files) if self._intake.allows(Demands.of(files.charter)) else None
 
     def _job(self, taken: Taken, charter: Charter, prepare: Prepare) -> Job:
         token = taken.claim.token

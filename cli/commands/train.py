@@ -19,6 +19,7 @@ from cli.app import App, verb
 @click.option("--per-gpu", metavar="K", type=click.IntRange(1, 64), help="So many experiments on each GPU.")
 @options.allow
 @options.max_budget
+@options.where
 @click.option("--while-stdin", is_flag=True, hidden=True, help="Stop when stdin ends, as it does with its owner.")
 def command(
     app: App,
@@ -28,19 +29,24 @@ def command(
     per_gpu: int | None,
     allow: tuple[str, ...],
     max_budget: float | None,
+    engine: str,
+    ask: tuple[str, ...],
+    shared: str | None,
     while_stdin: bool,
 ) -> None:
     """Measure what is in line, one experiment in each slot at a time, until told to stop.
 
-    There is a slot for each visible GPU, or one on the CPU. Ctrl-C ends the experiments in hand and puts them back in
-    line; nothing is lost. What asks of this machine what neither the project's dag.toml nor --allow grants is passed
-    by.
+    There is a slot for each visible GPU, or one on the CPU; on a cluster, as many as it has room for. Ctrl-C ends the
+    experiments in hand and puts them back in line; nothing is lost. What asks of this machine what neither the
+    project's dag.toml nor --allow grants is passed by.
 
     \b
     Example:
       dag train --for 8h
       dag train --per-gpu 2 --until-idle
+      dag train --engine slurm --ask partition=gpu --ask gpus-per-node=1
     """
+    from cli.engines import Place, drain_elsewhere
     from cli.measure import make_slots
     from cli.training import drain
     from cli.watch import summary, watch_training
@@ -50,9 +56,13 @@ def command(
     grants = read_grants(allow, app.directory, max_budget)
     seconds = parse_duration(duration) if duration else None
     stop = _stop_when_asked(while_stdin=while_stdin)
-    places = make_slots(slots, per_gpu)
+    place = Place(engine, ask, app.path(shared) if shared else None, slots, per_gpu)
+    here = make_slots(slots, per_gpu) if place.is_here else ()
     with watch_training(app) as shown:
-        done = drain(app, places, shown, grants, until_idle=until_idle, seconds=seconds, stop=stop)
+        if place.is_here:
+            done = drain(app, here, shown, grants, until_idle=until_idle, seconds=seconds, stop=stop)
+        else:
+            done = drain_elsewhere(app, place, shown, grants, until_idle=until_idle, seconds=seconds, stop=stop)
     app.answer(done.plain(), lambda _: summary(done))
     if stop.is_set():
         raise KeyboardInterrupt
