@@ -50,7 +50,9 @@ class Place:
         for one, (name, equals, value) in zip(self.ask, pairs, strict=True):
             if not (name and equals and value):
                 raise BadInput(f"--ask {one}: not NAME=VALUE", hint="say for instance --ask num_gpus=1")
-        return Needs(self.per_gpu, {name: value for name, _, value in pairs}, self.shared)
+        return Needs(
+            self.per_gpu, {name: value for name, _, value in pairs}, self.shared, os.environ.get("RAY_ADDRESS", "")
+        )
 
 
 def run_elsewhere(app: App, place: Place, refs: Sequence[str], repeat: int | None, grants: Grants) -> Rows[RunView]:

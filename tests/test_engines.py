@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -427,4 +428,20 @@ def test_a_machine_that_submits_to_no_slurm_says_so(tmp_path):
         _, talk = process.communicate(timeout=PATIENCE)
     assert process.returncode == 7, talk
     assert "squeue is not installed" in json.loads(talk.splitlines()[-1])["message"]
+    project.assert_whole()
+
+
+def test_an_address_at_which_no_ray_answers_is_said_at_once(tmp_path):
+    if find_spec("ray") is None:
+        lacking("Ray", "pip install 'dagstore[ray]'")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    place = Local({**KEPT, "RAY_ADDRESS": address})
+    place.name = "ray"
+    project = Project(tmp_path, place)
+    project.begin("echo val_bpb: 1\n")
+    with project.start("run", "@seed") as process:
+        _, talk = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 7, talk
+    assert "no Ray cluster can be reached" in json.loads(talk.splitlines()[-1])["message"]
     project.assert_whole()

@@ -92,9 +92,11 @@ class Cargo:
 class Needs:
     """What one experiment needs. `per_gpu` of them share a GPU, None if nobody said so; `ask` is for the engine.
 
-    `shared` is a folder that all nodes see, for an engine that needs one; None for the store's.
+    `shared` is a folder that all nodes see, for an engine that needs one; None for the store's. `address` is the
+    cluster's, HOST:PORT, for an engine that has addresses; empty for the one that this machine is a node of.
     """
 
     per_gpu: int | None = None
     ask: Mapping[str, str] = field(default_factory=dict)
     shared: Path | None = None
+    address: str = ""

@@ -10,6 +10,7 @@ Frames of the stream are bytes: `o` output so far, `h` the header of a result, `
 import contextlib
 import itertools
 import logging
+import socket
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -28,6 +29,8 @@ AHEAD = 8
 """Frames that a task may be ahead of its driver; then it waits rather than fill the cluster's memory."""
 FRAMES = 64
 """Frames that are taken in at a time."""
+KNOCK_SECONDS = 5.0
+"""How long a cluster may take to answer at all."""
 ANY = 1 << 62
 """The log limit where a result was written; the driver holds it to the charter's."""
 OVERHEAD = 256 << 20
@@ -98,7 +101,7 @@ class RayEngine:
     def __init__(self, needs: Needs) -> None:
         import ray
 
-        _connect()
+        _connect(needs.address)
         self._needs = _Resources(needs, ray.cluster_resources())
         here = ray.get_runtime_context().get_node_id()
         pinned = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
@@ -261,18 +264,26 @@ def _amount(name: str, value: str) -> float:
     raise BadInput(f"--ask {name}={value}: not an amount", hint="say a number, such as num_gpus=0.5")
 
 
-def _connect() -> None:
+def _connect(address: str) -> None:
     import ray
 
     if ray.is_initialized():
         return
     try:
-        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+        _knock(address)
+        ray.init(address=address or "auto", log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise Unavailable(
             f"no Ray cluster can be reached: {first_line(error)}",
             hint="start one (`ray start --head`), or name it in RAY_ADDRESS",
         ) from None
+
+
+def _knock(address: str) -> None:
+    """`OSError` if nobody answers there: Ray's own client would try for a minute, deaf to signals."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), KNOCK_SECONDS).close()
 
 
 def _batches(cargo: Cargo) -> Iterator[Any]:
