@@ -31,6 +31,8 @@ SIDE = 20
 """Gains of each kind that an interaction is told from: with both edits, with the one, with the other."""
 OUTLYING = 20.0
 """Gains this many times the median are left out of the spread: a run that diverged is no draw from it."""
+FARTHEST = 1e100
+"""A gain is taken for at most so many times the usual ones: beyond that, squares leave the number line."""
 TOP, FINE, STEPS = 10.0, 8, 4
 """Spreads that are looked at: up to so many times the root of the mean square, by how fine steps, how many are kept."""
 CROWD = 40
@@ -61,8 +63,8 @@ class Additive:
     """The effects of all edits of some trials; `sd` is the noise of a single run, greater than zero or zero."""
 
     def __init__(self, trials: Sequence[Trial], sd: float) -> None:
-        self._unit = max([abs(trial.gain) for trial in trials] + [sd]) or 1.0
-        self._trials = [trial._replace(gain=trial.gain / self._unit) for trial in trials]
+        self._unit = max([abs(trial.gain) for trial in _usual(trials)] + [sd]) or 1.0
+        self._trials = [trial._replace(gain=_bounded(trial.gain / self._unit)) for trial in trials]
         self._noise = (sd / self._unit) ** 2
         self._spreads = spreads(self._trials, self._noise)
         self._factors: dict[tuple[int, ...], list[_Factor]] = {}
@@ -283,6 +285,10 @@ def _quantiles(grid: Sequence[float], weights: Sequence[float]) -> tuple[float, 
         while len(out) < STEPS and sofar >= total * (len(out) + 0.5) / STEPS * (1 - 1e-12):
             out.append(value)
     return tuple(out) if out[0] > 1.1 * out[-1] else (out[len(out) // 2],)
+
+
+def _bounded(gain: float) -> float:
+    return max(-FARTHEST, min(FARTHEST, gain))
 
 
 def _usual(trials: Sequence[Trial]) -> Sequence[Trial]:

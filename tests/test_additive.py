@@ -5,7 +5,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dagstore.additive import EXACT, Additive, Trial
@@ -133,10 +133,36 @@ TRIALS = st.lists(
 )
 
 
+def test_what_diverged_beyond_all_measure_leaves_the_other_effects_as_they_are():
+    trials = [Trial(gain, frozenset([at]), 100 + at, 0, 1, 1) for at, gain in enumerate([4e11, 3e11, -2e11, 0.0])]
+    alone = Additive(trials, 1e10).effects()
+    beside = Additive([*trials, Trial(1e170, frozenset([9]), 200, 0, 1, 1)], 1e10).effects()
+    assert all(beside[edit].mean == pytest.approx(alone[edit].mean, abs=1e10) for edit in alone)
+
+
 @given(TRIALS, st.one_of(st.just(0.0), st.floats(0, MAX)))
+@example(
+    [
+        (0.0, frozenset([0]), 0, 1),
+        (4.6e11, frozenset([0]), 0, 1),
+        (0.0, frozenset([0]), 0, 1),
+        (1.7e170, frozenset([0]), 0, 1),
+    ],
+    0.0,
+)
+@example(
+    [
+        (0.0, frozenset([0]), 0, 1),
+        (2.4e9, frozenset([0]), 0, 1),
+        (0.0, frozenset([0]), 0, 1),
+        (6.5e170, frozenset([0]), 0, 1),
+    ],
+    0.0,
+)
 def test_whatever_was_measured_all_numbers_are_finite(given_trials, sd):
     trials = [
-        Trial(gain, edits, 100 + at, base, runs, 5 - runs) for at, (gain, edits, base, runs) in enumerate(given_trials)
+        Trial(gain, edits, 100 + at, base, runs, 1 + base % 4)
+        for at, (gain, edits, base, runs) in enumerate(given_trials)
     ]
     model = Additive(trials, sd)
     numbers = [*model.effects().values(), *(model.interaction(*pair) for pair in model.pairs())]
