@@ -6,6 +6,8 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 TORCH  := $(VENV)/.torch
 JOBS   ?= 2
+# What of the clusters is to be tested: `required` is all of them, `there` those that this machine has.
+ENGINES ?= required
 
 .PHONY: help setup test test-all test-lowest test-engines lint format bench demo clean
 
@@ -37,7 +39,7 @@ test-all: $(STAMP)
 # Ray is large and Slurm not Python's, so neither is a part of `dev`. One process: the clusters are shared by the tests.
 test-engines: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-engines.txt -e '.[dev,ray,slurm]'
-	DAG_TEST_ENGINES=required $(BIN)/python -m pytest -m engines
+	DAG_TEST_ENGINES=$(ENGINES) $(BIN)/python -m pytest -m engines
 
 # The oldest versions that pyproject.toml allows, in an environment of their own.
 test-lowest:
