@@ -51,7 +51,8 @@ class Finding:
     @property
     def sentence(self) -> str:
         """The finding in a line for people."""
-        what = f"run {self.run[:12]}" if self.run else f"the mean of {self.runs} runs"
+        several = "the one run before" if self.runs == 1 else f"the mean of {self.runs} runs"
+        what = f"run {self.run[:12]}" if self.run else several
         if self.verdict == Verdict.NOT_REPRODUCED.value:
             return f"{what} cannot be reproduced: {self.reason}{self._changed}"
         numbers = f"{self.value:.6g} where {what} had {self.expected:.6g}"
