@@ -80,7 +80,7 @@ def watch_training(app: App) -> Iterator[Lines]:
 def summary(done: Drained) -> None:
     """The answer in text: how many ended how, and where the slots' time went."""
     counts = Counter(run.status.value for run in done.runs)
-    told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "nothing in line for this trainer"
+    told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "nothing was there to measure"
     line(f"{counted(sum(counts.values()), 'run')}: {told}")
     if done.runs:
         line(_used(done.slot_time))

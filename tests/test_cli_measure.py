@@ -250,7 +250,7 @@ def test_train_until_idle_drains_the_line(project):
     assert [run["node"] for run in runs] == nodes
     assert all(set(run) >= RUN_FIELDS for run in runs)
     out, err = project.dag("train", "--until-idle")
-    assert out == "0 runs: nothing in line for this trainer\n"
+    assert out == "0 runs: nothing was there to measure\n"
     assert err == ""
 
 
