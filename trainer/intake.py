@@ -1,10 +1,19 @@
-"""Takes tickets from the line for a trainer: what the owner of the machine allows, and nobody died of just now."""
+"""Takes tickets for a trainer, as far as the owner of the machine allows them, and lets go of them again."""
 
-from dagstore import Charter, Refused, Store
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from dagstore import Charter, ClaimLost, Refused, Store
 from dagstore.charter import isolated
+from dagstore.claims import Claim
 from dagstore.demands import Allows, Demands
+from dagstore.model import Tree
 from dagstore.tickets import Taken, Ticket
+from trainer.heart import Heart, Watch
 from trainer.policy import Owner
+from trainer.report import report_of_lost
+from trainer.scratch import Scratch, remove
+from trainer.strays import sweep
 from trainer.watching import Watcher
 
 
@@ -15,11 +24,17 @@ def charter_for(store: Store, ticket: Ticket) -> Charter:
 
 
 class Intake:
-    """Takes for one trainer, under claims of `ttl` seconds; `watcher` is told what is passed by."""
+    """Takes for one trainer, the `runner`, under claims of `ttl` seconds that `heart` keeps; `watcher` is told what is
+    passed by. `scratch` is where an experiment's files lie while it is in hand.
+    """
 
-    def __init__(self, store: Store, owner: Owner, runner: str, ttl: float, watcher: Watcher) -> None:
+    def __init__(
+        self, store: Store, owner: Owner, scratch: Scratch, heart: Heart, runner: str, ttl: float, watcher: Watcher
+    ) -> None:
         self._store = store
         self._owner = owner
+        self._scratch = scratch
+        self._heart = heart
         self._runner = runner
         self._ttl = ttl
         self._watcher = watcher
@@ -51,6 +66,41 @@ class Intake:
             self._store.decline(taken.claim)
             return None
         return charter
+
+    def keep(self, claim: Claim) -> Watch:
+        """Renew the claim until it is let go of."""
+        return self._heart.keep(claim)
+
+    @contextmanager
+    def or_given_back(self, claim: Claim) -> Iterator[None]:
+        """Should what follows fail, the ticket goes back in line and nothing is left of the work."""
+        try:
+            yield
+        except BaseException:
+            try:
+                self.give_back(claim)
+            finally:
+                self.let_go(claim)
+            raise
+
+    def give_back(self, claim: Claim) -> None:
+        """The ticket is in line again, unless somebody else has it already, or its run was recorded."""
+        with suppress(ClaimLost):
+            self._store.give_back(claim)
+
+    def let_go(self, claim: Claim) -> None:
+        """Of a claim that is settled: it is not renewed any more, and its files are gone."""
+        self._heart.leave(claim)
+        remove(self._scratch.home(claim.token))
+        self._watcher.step("cleaned")
+
+    def bury(self, claim: Claim, platform: str) -> None:
+        """End what a vanished trainer left on this machine, and record that its run was lost."""
+        sweep(self._scratch.mark(claim.token))
+        self._scratch.tidy()
+        charter, tree = self._store.charter(claim.node), Tree(self._store.files(claim.node))
+        report = report_of_lost(claim, charter, tree, platform, self._runner)
+        self._store.add_run(report.run, report.protocol)
 
     def _check_allowed(self, taken: Taken, charter: Charter) -> None:
         lacks = self._owner.lacking(Demands.of(charter))

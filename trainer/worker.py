@@ -5,19 +5,17 @@ that a killed one could lose: the ticket stays in the queue until the run is rec
 removes it, and the claim of a worker that vanished runs out.
 """
 
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from dagstore import Charter, ClaimLost, NodeId, Status, Store
-from dagstore.claims import Claim, Standing
+from dagstore.claims import Standing
 from dagstore.demands import Demands
-from dagstore.model import Tree
 from dagstore.tickets import Taken
 from dagstore.views import RunView
 from trainer.ahead import Ahead, Prepared, lay_out
@@ -28,10 +26,10 @@ from trainer.job import Files, Job
 from trainer.machine import platform_name
 from trainer.nursery import Ready
 from trainer.policy import Grants, Owner
-from trainer.process import become_subreaper, sweep
+from trainer.process import become_subreaper
 from trainer.pruner import Pruner
 from trainer.recorder import Recorder
-from trainer.report import report_of, report_of_lost
+from trainer.report import report_of
 from trainer.sandbox import Sandbox, probe
 from trainer.scratch import Desk, Scratch
 from trainer.slottime import SlotClock, SlotTime
@@ -87,7 +85,6 @@ class Worker:
         self._watcher: Watcher = watcher or Silent()
         sandbox = setting.sandbox or probe()
         owner = Owner(store.root, setting.environ.get("HOME", "/"), setting.grants, whole=sandbox.is_whole)
-        self._intake = Intake(store, owner, setting.runner, setting.ttl, self._watcher)
         self._platform = setting.platform or platform_name(setting.visible)
         pruner = Pruner(store, self._platform)
         self._trials = Trials(store.root, setting.environ, sandbox, pruner, setting.told)
@@ -95,6 +92,7 @@ class Worker:
         self._clock = SlotClock()
         self._bulletin = Bulletin(setting.runner, setting.slot, self._platform, self._clock)
         self._heart = Heart(store, setting.ttl, self._bulletin.refresh)
+        self._intake = Intake(store, owner, self._scratch, self._heart, setting.runner, setting.ttl, self._watcher)
         become_subreaper()  # what an experiment leaves behind falls to us, and is ended with it
         self._scratch.tidy()
 
@@ -163,19 +161,19 @@ class Worker:
     def _take(self, prepare: Prepare, number: int = 0) -> tuple[Job, Watch] | None:
         """An experiment that is ready to run; None if there is nothing to take."""
         while not self._heart.stop.is_set() and (taken := self._intake.take(number)):
-            watch = self._heart.keep(taken.claim)
-            with self._or_given_back(taken.claim):
+            watch = self._intake.keep(taken.claim)
+            with self._intake.or_given_back(taken.claim):
                 job = self._begin(taken, prepare, asked=number > 0)
             if job:
                 return job, watch
-            self._clean_up(taken.claim)
+            self._intake.let_go(taken.claim)
         return None
 
     def _begin(self, taken: Taken, prepare: Prepare, *, asked: bool) -> Job | None:
         """The experiment, its files in place; None if it was put off, which one that is `asked` for is not."""
         self._watcher.step("taken")
         if taken.lost is not None:
-            self._bury(taken.lost)
+            self._intake.bury(taken.lost, self._platform)
         charter = self._intake.admit(taken, asked=asked)
         return self._job(taken, charter, prepare) if charter else None
 
@@ -191,7 +189,7 @@ class Worker:
         return Job(files.node, files.charter, files.tree, files.folder, files.home, taken, mark, standby)
 
     def _measure(self, job: Job, watch: Watch, on_start: Callable[[], None] = lambda: None) -> Held:
-        with self._or_given_back(job.claim):
+        with self._intake.or_given_back(job.claim):
             self._watcher.begin(job.taken.ticket, job.charter)
             with self._bulletin.experiment(job) as hear:
                 outcome = self._trials.run(job, watch.halt, partial(self._hear, hear), on_start)
@@ -207,18 +205,18 @@ class Worker:
         """Record what has ended, and remove everything else of it; None if there is no run to tell of."""
         claim = held.job.claim
         try:
-            with self._or_given_back(claim):
+            with self._intake.or_given_back(claim):
                 view = self._record(held)
         except ClaimLost:
             return None
-        self._clean_up(claim)
+        self._intake.let_go(claim)
         return view
 
     def _record(self, held: Held) -> RunView | None:
         """The run of an outcome, recorded; None if it was stopped, or a fault of the machine that is tried again."""
         job, outcome = held.job, held.outcome
         if outcome.ending.cancelled and held.watch.standing is not Standing.CANCELLED:
-            self._give_back(job.claim)
+            self._intake.give_back(job.claim)
             return None
         report = report_of(job, outcome, self._platform, self._setting.runner)
         if report.run.status is Status.INFRA and job.taken.ticket.failures + 1 < MAX_FAILURES:
@@ -228,32 +226,3 @@ class Worker:
         self._watcher.step("recorded")
         self._watcher.end(view)
         return view
-
-    @contextmanager
-    def _or_given_back(self, claim: Claim) -> Iterator[None]:
-        """Should what follows fail, the ticket goes back in line and nothing is left of the work."""
-        try:
-            yield
-        except BaseException:
-            try:
-                self._give_back(claim)
-            finally:
-                self._clean_up(claim)
-            raise
-
-    def _give_back(self, claim: Claim) -> None:
-        with suppress(ClaimLost):  # somebody else has it already, or the run was recorded
-            self._store.give_back(claim)
-
-    def _clean_up(self, claim: Claim) -> None:
-        self._heart.leave(claim)
-        shutil.rmtree(self._scratch.home(claim.token), ignore_errors=True)
-        self._watcher.step("cleaned")
-
-    def _bury(self, claim: Claim) -> None:
-        """End what a vanished worker left, and record that its run was lost."""
-        sweep(self._scratch.mark(claim.token))
-        self._scratch.tidy()
-        charter, tree = self._store.charter(claim.node), Tree(self._store.files(claim.node))
-        report = report_of_lost(claim, charter, tree, self._platform, self._setting.runner)
-        self._store.add_run(report.run, report.protocol)

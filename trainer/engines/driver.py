@@ -8,13 +8,13 @@ ends by itself, and what it brings is turned down by the claim's token.
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 from dagstore import BadInput, Charter, ClaimLost, Status, Store
-from dagstore.claims import Claim, Standing
+from dagstore.claims import Standing
 from dagstore.model import Ended, Tree
 from dagstore.platforms import UNKNOWN
 from dagstore.tickets import Taken
@@ -28,9 +28,8 @@ from trainer.intake import Intake
 from trainer.job import Job
 from trainer.output import output_so_far
 from trainer.policy import Grants, Owner
-from trainer.process import sweep
-from trainer.report import Report, report_of_gone, report_of_lost
-from trainer.scratch import Desk, Scratch, remove
+from trainer.report import Report, report_of_gone
+from trainer.scratch import Desk, Scratch
 from trainer.slottime import SlotClock, SlotTime, together
 from trainer.watching import Silent, Watcher
 from trainer.worker import MAX_FAILURES
@@ -86,11 +85,11 @@ class Driver:
         self._engine = engine
         self._command = command
         self._watcher: Watcher = watcher or Silent()
-        # Whether a node's sandbox is a whole one is not known here.
-        owner = Owner(store.root, command.home, command.grants, whole=False)
-        self._intake = Intake(store, owner, command.runner, command.ttl, self._watcher)
         self._scratch = Scratch(store)
         self._heart = Heart(store, command.ttl, lambda: None)
+        # Whether a node's sandbox is a whole one is not known here.
+        owner = Owner(store.root, command.home, command.grants, whole=False)
+        self._intake = Intake(store, owner, self._scratch, self._heart, command.runner, command.ttl, self._watcher)
         self._held: list[Held] = []
         self._times: list[SlotTime] = []
         self._widest = 0
@@ -173,14 +172,15 @@ class Driver:
 
     def _launch(self, taken: Taken, *, asked: bool) -> None:
         """Send it off, if it is not put back."""
-        watch = self._heart.keep(taken.claim)
-        with self._or_given_back(taken.claim), ExitStack() as stack:
+        watch = self._intake.keep(taken.claim)
+        with self._intake.or_given_back(taken.claim), ExitStack() as stack:
             self._watcher.step("taken")
             if taken.lost is not None:
-                self._bury(taken.lost)
+                self._intake.bury(taken.lost, UNKNOWN)
+                self._tidy()
             charter = self._intake.admit(taken, asked=asked)
             if charter is None:
-                self._clean_up(taken.claim)
+                self._intake.let_go(taken.claim)
                 return
             job = self._job(taken, charter)
             flight = self._engine.submit(self._cargo(job))
@@ -267,13 +267,13 @@ class Driver:
         claim = held.job.claim
         self._watcher.step("ended")
         try:
-            with self._or_given_back(claim):
+            with self._intake.or_given_back(claim):
                 view = self._record(held, landed)
         except ClaimLost:
             return None
         finally:
             self._let_go(held)
-        self._clean_up(claim)
+        self._intake.let_go(claim)
         return view
 
     def _record(self, held: Held, landed: Parcel | Gone) -> RunView | None:
@@ -282,7 +282,7 @@ class Driver:
         held.clock.end(report.run.seconds)
         cancelled = held.watch.standing is Standing.CANCELLED
         if report.run.status is Status.CANCELLED and not cancelled and held.watch.halt.is_set():
-            self._give_back(claim)
+            self._intake.give_back(claim)
             return None
         again = held.job.taken.ticket.failures + 1 < MAX_FAILURES
         if report.run.status in (Status.INFRA, Status.LOST) and again and not cancelled:
@@ -314,44 +314,16 @@ class Driver:
     def _abandon(self, held: Held) -> None:
         """Give the ticket back; the experiment ends wherever it is."""
         try:
-            self._give_back(held.job.claim)
+            self._intake.give_back(held.job.claim)
         finally:
             self._let_go(held)
-            self._clean_up(held.job.claim)
+            self._intake.let_go(held.job.claim)
 
     def _let_go(self, held: Held) -> None:
         with suppress(Exception):  # what cannot be reached any more ends by itself
             held.flight.drop()
         held.shown.close()
         self._times.append(held.clock.time())
-
-    @contextmanager
-    def _or_given_back(self, claim: Claim) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            try:
-                self._give_back(claim)
-            finally:
-                self._clean_up(claim)
-            raise
-
-    def _give_back(self, claim: Claim) -> None:
-        with suppress(ClaimLost):  # somebody else has it already, or the run was recorded
-            self._store.give_back(claim)
-
-    def _clean_up(self, claim: Claim) -> None:
-        self._heart.leave(claim)
-        remove(self._scratch.home(claim.token))
-        self._watcher.step("cleaned")
-
-    def _bury(self, claim: Claim) -> None:
-        """End what a vanished trainer left, and record that its run was lost."""
-        sweep(self._scratch.mark(claim.token))
-        self._tidy()
-        charter, tree = self._store.charter(claim.node), Tree(self._store.files(claim.node))
-        report = report_of_lost(claim, charter, tree, UNKNOWN, self._command.runner)
-        self._store.add_run(report.run, report.protocol)
 
     def _tidy(self) -> None:
         self._scratch.tidy()
