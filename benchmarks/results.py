@@ -51,7 +51,9 @@ def publish(order: Sequence[str], folder: Path = HERE) -> None:
 def commit() -> str:
     """The commit that is measured, with `+` if the working tree differs from it in what is measured."""
     name = _git("rev-parse", "--short=8", "HEAD")
-    changed = _git("status", "--porcelain", "--", ":!benchmarks/results", ":!benchmarks/RESULTS.md")
+    changed = _git(
+        "status", "--porcelain", "--", ":/", ":(top,exclude)benchmarks/results", ":(top,exclude)benchmarks/RESULTS.md"
+    )
     return name + ("+" if changed else "")
 
 

@@ -82,6 +82,7 @@ class Yard:
         self.charter(budget=budget)
         environ = {**os.environ, "SOME_TOKEN": "hunter2", "HOME": str(self.secret.parent)}
         self.worker = Worker(self.store, Setting("bench", environ))
+        self.children = _children()  # of workloads before this one
 
     def charter(self, budget: str) -> None:
         (self.root / "dag.toml").write_text(CHARTER.format(budget=budget))
@@ -114,9 +115,9 @@ class Yard:
         """Whether outside everything is as it was, and no process is left."""
         written = [path for path in ("/etc/hostile", "/usr/bin/hostile") if os.path.exists(path)]
         alone = [path.name for path in self.secret.parent.iterdir()] == ["secret"]
-        return alone and self.secret.read_text() == "hunter2" and not written and not _children()
+        return alone and self.secret.read_text() == "hunter2" and not written and _children() <= self.children
 
 
-def _children() -> list[int]:
+def _children() -> set[int]:
     found = [Path(f"/proc/self/task/{task}/children").read_text() for task in os.listdir("/proc/self/task")]
-    return [int(pid) for text in found for pid in text.split()]
+    return {int(pid) for text in found for pid in text.split()}

@@ -51,7 +51,8 @@ def rows(*, quick: bool) -> list[Row]:
 def _rows(where: str, sandbox: Sandbox, rounds: int) -> list[Row]:
     with scratch() as folder, dagstore.open(_project(folder / "project")) as store:
         store.queue(["@seed"], repeat=rounds + UNMEASURED)
-        setting = Setting("bench", os.environ, sandbox=sandbox)
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        setting = Setting("bench", {**os.environ, "PATH": path}, sandbox=sandbox)
         _cold(folder / "project")
         cold = [_cold(folder / "project") for _ in range(rounds // 2)]  # half before and half behind
         with closing(Worker(store, setting)) as worker:
