@@ -114,7 +114,7 @@ class SlurmFlight:
         self._period = cargo.ttl / 6
         self._beats = 0
         self._ended: float | None = None
-        self._asked = False
+        self._asked: float | None = None
 
     def poll(self) -> Parcel | Gone | None:
         self._renew()
@@ -126,7 +126,7 @@ class SlurmFlight:
         if header:
             return self._parcel(header) if is_over or settled else None
         if not is_over:
-            return self._withdrawn() if self._asked and state in WAITING else None
+            return self._withdrawn() if self._still_waits() else None
         if failure := self._box.failure():
             return Gone(failure, Status.INFRA)
         return gone_of(state or "") if settled else None
@@ -136,6 +136,10 @@ class SlurmFlight:
             return Parcel(header, self._box.artifacts(header, self._limit))
         except BadInput as error:
             return Gone(f"what came back is not to be believed: {error.message}", Status.INFRA)
+
+    def _still_waits(self) -> bool:
+        """Whether it had not begun after it was told to end: it then begins no more, for it looks at that first."""
+        return self._asked is not None and self._jobs.state(self._id, self._asked) in WAITING
 
     def _withdrawn(self) -> Gone:
         self.drop()
@@ -152,8 +156,8 @@ class SlurmFlight:
         return b"".join(self._follower.more())
 
     def halt(self) -> None:
-        self._asked = True
         self._box.halt()
+        self._asked = time.monotonic()
 
     def drop(self) -> None:
         self._follower.close()
